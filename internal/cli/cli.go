@@ -30,5 +30,7 @@ func newRoot() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
+	root.AddCommand(newAPICommand(), newWorkerCommand(), newMigrateCommand(), newSeedCommand(), newSandboxCommand(),
+		newTokenCommand(), newDLQCommand())
 	return root
 }

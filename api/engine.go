@@ -1,0 +1,93 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/temporal"
+
+	"coursepay/models"
+	"coursepay/workflows"
+)
+
+// answerWithin is how long a caller waits for the order's workflow.
+const answerWithin = 10 * time.Second
+
+// requestPayment asks the order's workflow for a code, and starts it if it is not there.
+func (s *Server) requestPayment(ctx context.Context, r models.PayRequest) (models.PayCode, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	start := s.temporal.NewWithStartWorkflowOperation(
+		s.startOptions(r.OrderType, r.OutBusinessID, r.UserID), workflows.PayOrder,
+		workflows.PayOrderInput{OrderType: r.OrderType, OutBusinessID: r.OutBusinessID, UserID: r.UserID})
+	update, err := s.temporal.UpdateWithStartWorkflow(ctx, client.UpdateWithStartWorkflowOptions{
+		StartWorkflowOperation: start,
+		UpdateOptions: client.UpdateWorkflowOptions{
+			UpdateID: r.RequestID, UpdateName: workflows.UpdateRequestPayment, Args: []any{r},
+			WaitForStage: client.WorkflowUpdateStageCompleted,
+		},
+	})
+	var code models.PayCode
+	if err == nil {
+		err = update.Get(ctx, &code)
+	}
+	return code, engineError(err)
+}
+
+// checkPayment lets the order's workflow ask Alipay about an attempt now.
+func (s *Server) checkPayment(ctx context.Context, order models.Order, payNo models.ID) (models.TradeStatus, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	update, err := s.temporal.UpdateWorkflow(ctx, client.UpdateWorkflowOptions{
+		WorkflowID: workflows.PayOrderID(order.OrderType, order.OutBusinessID),
+		UpdateName: workflows.UpdateCheckPayment, Args: []any{payNo},
+		WaitForStage: client.WorkflowUpdateStageCompleted,
+	})
+	var status models.TradeStatus
+	if err == nil {
+		err = update.Get(ctx, &status)
+	}
+	return status, engineError(err)
+}
+
+// notifyPayment hands a payment to the order's workflow. When it returns nil, Temporal has it for good.
+func (s *Server) notifyPayment(ctx context.Context, order models.Order, p models.Payment) error {
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	_, err := s.temporal.SignalWithStartWorkflow(ctx,
+		workflows.PayOrderID(order.OrderType, order.OutBusinessID), workflows.SignalPaymentNotified, p,
+		s.startOptions(order.OrderType, order.OutBusinessID, order.UserID), workflows.PayOrder,
+		workflows.PayOrderInput{OrderType: order.OrderType, OutBusinessID: order.OutBusinessID, UserID: order.UserID})
+	return engineError(err)
+}
+
+func (s *Server) startOptions(t models.OrderType, outBusinessID, userID string) client.StartWorkflowOptions {
+	return client.StartWorkflowOptions{
+		ID:                       workflows.PayOrderID(t, outBusinessID),
+		TaskQueue:                s.taskQueue,
+		WorkflowIDConflictPolicy: enums.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
+		StaticSummary:            "订单 · order for " + outBusinessID,
+		TypedSearchAttributes:    temporal.NewSearchAttributes(workflows.AttrUserID.ValueSet(userID)),
+	}
+}
+
+// engineError keeps the refusals that a workflow gives; everything else means that the engine did not answer now. The
+// same request may then be sent again: it is taken at most once.
+func engineError(err error) error {
+	var refusal *temporal.ApplicationError
+	var busy *serviceerror.ResourceExhausted
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &refusal) && refusal.NonRetryable():
+		return models.Refuse(models.Code(refusal.Type()), "by the workflow: %s", refusal.Message())
+	case errors.As(err, &busy):
+		return models.Refuse(models.CodeTooMany, "%v", err)
+	default:
+		return models.Refuse(models.CodeUnavailable, "workflow engine: %v", err)
+	}
+}

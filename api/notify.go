@@ -1,0 +1,114 @@
+package api
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/gofiber/fiber/v2"
+
+	"coursepay/internal/alipay"
+	"coursepay/models"
+)
+
+// Alipay reads nothing but this word as "taken"; on any other answer it sends the notify again.
+const (
+	notifyTaken   = "success"
+	notifyRefused = "fail"
+)
+
+// evidenceCap is how much of a callback's body is kept, in bytes. A genuine one is kept whole.
+const evidenceCap = 16 << 10
+
+// receiveNotify is the callback door. Whoever knocks leaves evidence; only a genuine payment of ours reaches the order's
+// workflow, and "success" is said only once Temporal, or our books, have it for good.
+func (s *Server) receiveNotify(c *fiber.Ctx) error {
+	ctx := c.UserContext()
+	raw := c.Body()
+	evidence := models.PayNotify{
+		ReceiveDate: s.now(), RemoteAddr: c.IP(), Raw: raw[:min(len(raw), evidenceCap)], RawSize: int64(len(raw)),
+	}
+	if size, ok := c.Locals(bodySize).(int64); ok {
+		evidence.RawSize = size
+	}
+	if id, err := models.ParseID(alipay.ClaimedPayNo(raw)); err == nil {
+		evidence.PayNo = &id
+	}
+	evidence.Verdict, evidence.Reason = s.judgeNotify(ctx, raw, &evidence)
+	s.log.InfoContext(ctx, "notify", "payNo", evidence.PayNo, "verdict", evidence.Verdict, "reason", evidence.Reason)
+	if err := s.store.KeepNotify(ctx, evidence); err != nil {
+		s.log.ErrorContext(ctx, "notify's evidence not kept", "payNo", evidence.PayNo, "error", err)
+		return c.SendString(notifyRefused)
+	}
+	switch evidence.Verdict {
+	case models.VerdictAccepted, models.VerdictDuplicate, models.VerdictIgnored:
+		return c.SendString(notifyTaken)
+	default:
+		return c.SendString(notifyRefused)
+	}
+}
+
+// judgeNotify decides what a callback is, and hands a payment over. The cheap checks come first: nothing that is not
+// signed by Alipay reaches the database.
+func (s *Server) judgeNotify(ctx context.Context, raw []byte, evidence *models.PayNotify) (models.Verdict, string) {
+	if evidence.RawSize > bodyCap {
+		return models.VerdictRefused, "body too large"
+	}
+	notify, err := s.alipay.ParseNotify(raw)
+	if err != nil {
+		return models.VerdictRefused, err.Error()
+	}
+	evidence.NotifyID = &notify.NotifyID
+	if !notify.IsPayment() {
+		return models.VerdictIgnored, fmt.Sprintf("no payment: %s, refund %t", notify.Status, notify.IsRefund())
+	}
+	record, order, err := s.paidRecord(ctx, notify)
+	if code, refused := models.RefusalCode(err); refused {
+		return models.VerdictRefused, string(code)
+	}
+	if err != nil {
+		return models.VerdictFailed, err.Error()
+	}
+	if record.OutPayNo != nil && *record.OutPayNo == notify.TradeNo {
+		return models.VerdictDuplicate, "in the books already"
+	}
+	payment := models.Payment{PayNo: record.PayNo, TradeNo: notify.TradeNo, Amount: notify.Amount, PaidAt: notify.PaidAt}
+	if payment.PaidAt.IsZero() {
+		payment.PaidAt = s.now()
+	}
+	_, err, _ = s.flight.Do("notify/"+record.PayNo.String()+"/"+notify.TradeNo, func() (any, error) {
+		return nil, s.notifyPayment(ctx, order, payment)
+	})
+	if err != nil {
+		return models.VerdictFailed, err.Error()
+	}
+	return models.VerdictAccepted, string(notify.Status)
+}
+
+// paidRecord finds the attempt that a genuine payment is for. It must be ours, and the amount must be what we asked.
+func (s *Server) paidRecord(ctx context.Context, n alipay.Notify) (models.PayRecord, models.Order, error) {
+	payNo, err := models.ParseID(n.PayNo)
+	if err != nil {
+		return models.PayRecord{}, models.Order{}, models.Refuse(models.CodePayRecordNotFound, "out_trade_no is none of ours")
+	}
+	record, err := s.store.PayRecord(ctx, payNo)
+	if err != nil {
+		return record, models.Order{}, err
+	}
+	if record.TotalPrice != n.Amount {
+		return record, models.Order{}, models.Refuse(models.CodeAmountDiffers, "paid %s, asked %s", n.Amount, record.TotalPrice)
+	}
+	order, err := s.store.Order(ctx, record.OrderID)
+	return record, order, err
+}
+
+func notifyOperation(name string) *huma.Operation {
+	return &huma.Operation{
+		OperationID: name, Method: fiber.MethodPost, Path: "/orders/" + name, Summary: "Alipay's asynchronous notify",
+		Description: "The body is Alipay's signed form. The answer is the bare word success, or fail.",
+		RequestBody: &huma.RequestBody{Content: map[string]*huma.MediaType{fiber.MIMEApplicationForm: {}}},
+		Responses: map[string]*huma.Response{
+			"200": {Description: "success or fail", Content: map[string]*huma.MediaType{"text/plain": {}}},
+		},
+	}
+}

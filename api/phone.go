@@ -1,0 +1,81 @@
+package api
+
+import (
+	_ "embed"
+	"errors"
+	"html/template"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/gofiber/fiber/v2"
+
+	"coursepay/internal/alipay"
+	"coursepay/models"
+)
+
+//go:embed notpayable.html
+var notPayableText string
+
+// notPayable is what a phone shows for a code that cannot be paid.
+var notPayable = template.Must(template.New("notpayable").Parse(notPayableText))
+
+// requestPay is where a scanned code leads: a page that sends the phone on to Alipay's cashier. No login: the one who
+// pays need not be the one who learns.
+func (s *Server) requestPay(c *fiber.Ctx) error {
+	ctx := c.UserContext()
+	payNo, err := models.ParseID(c.Query("payNo"))
+	if err != nil {
+		return s.refusePhone(c, models.Refuse(models.CodePayRecordNotFound, "payNo %q", c.Query("payNo")))
+	}
+	record, err := s.store.OpenAttempt(ctx, payNo)
+	if err != nil {
+		return s.refusePhone(c, err)
+	}
+	page, err := s.alipay.WapPayForm(alipay.WapPay{
+		PayNo: record.PayNo.String(), Subject: record.OrderName, Amount: record.TotalPrice, ExpireAt: record.ExpireDate,
+	})
+	if err != nil {
+		return s.refusePhone(c, err)
+	}
+	return sendHTML(c, page)
+}
+
+// refusePhone answers people with a page and programs with the usual error.
+func (s *Server) refusePhone(c *fiber.Ctx, err error) error {
+	var told huma.StatusError
+	if !errors.As(s.fail(c.UserContext(), "open the pay page", err), &told) {
+		told = errorOf(models.CodeInternal)
+	}
+	if !strings.Contains(c.Get(fiber.HeaderAccept), fiber.MIMETextHTML) {
+		return s.sendError(c, told)
+	}
+	var page strings.Builder
+	var body *Error
+	if !errors.As(told, &body) {
+		body = errorOf(models.CodeInternal)
+	}
+	if err := notPayable.Execute(&page, body); err != nil {
+		return err
+	}
+	return sendHTML(c.Status(told.GetStatus()), page.String())
+}
+
+func sendHTML(c *fiber.Ctx, page string) error {
+	c.Set(fiber.HeaderContentType, "text/html;charset=UTF-8")
+	c.Set(fiber.HeaderCacheControl, "no-store")
+	return c.SendString(page)
+}
+
+func requestPayOperation() *huma.Operation {
+	return &huma.Operation{
+		OperationID: "requestpay", Method: fiber.MethodGet, Path: "/orders/requestpay", Summary: "Where a scanned code leads",
+		Description: "A page that sends the phone on to Alipay's cashier. No login.",
+		Parameters:  []*huma.Param{{Name: "payNo", In: "query", Required: true, Schema: &huma.Schema{Type: huma.TypeString}}},
+		Responses: map[string]*huma.Response{
+			"200": {Description: "An auto-submitting form", Content: map[string]*huma.MediaType{"text/html": {}}},
+			"404": {Description: "支付记录不存在"},
+			"409": {Description: "支付已经成功，无需重复支付"},
+			"410": {Description: "请重新点击获取二维码"},
+		},
+	}
+}

@@ -1,0 +1,195 @@
+// Package api is the HTTP door: it checks who asks and what for, lets the order's workflow do every write to an order,
+// and reads. Its paths and shapes are those of the XueCheng front end, so that one works unchanged.
+package api
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humafiber"
+	"github.com/gofiber/fiber/v2"
+	"github.com/gofiber/fiber/v2/middleware/adaptor"
+	"github.com/gofiber/fiber/v2/middleware/recover"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.temporal.io/sdk/client"
+	"golang.org/x/sync/singleflight"
+
+	"coursepay/internal/alipay"
+	"coursepay/internal/auth"
+	"coursepay/models"
+)
+
+// Config is what the API works with.
+type Config struct {
+	Store     *models.Store
+	Temporal  client.Client
+	TaskQueue string
+	Alipay    *alipay.Client
+	Tokens    *auth.Verifier
+	Now       func() time.Time
+	Logger    *slog.Logger
+}
+
+// Server is the API.
+type Server struct {
+	store     *models.Store
+	temporal  client.Client
+	taskQueue string
+	alipay    *alipay.Client
+	tokens    *auth.Verifier
+	now       func() time.Time
+	log       *slog.Logger
+
+	app    *fiber.App
+	flight singleflight.Group // equal requests at one moment, such as a double click, are one
+}
+
+// bodyCap is the largest body that is read, in bytes. What a front end or Alipay sends stays far below.
+const bodyCap = 64 << 10
+
+// adoptErrorShape replaces the framework's hook for making errors; it knows no other way than a package variable.
+var adoptErrorShape = sync.OnceFunc(func() { huma.NewError = frameworkError })
+
+// New makes the API. It listens once Serve is called.
+func New(cfg Config) *Server {
+	adoptErrorShape()
+	s := &Server{
+		store: cfg.Store, temporal: cfg.Temporal, taskQueue: cfg.TaskQueue, alipay: cfg.Alipay, tokens: cfg.Tokens,
+		now: cfg.Now, log: cfg.Logger,
+	}
+	s.app = fiber.New(fiber.Config{
+		AppName:               "coursepay",
+		DisableStartupMessage: true,
+		StreamRequestBody:     true, // so that a body over the cap reaches boundBody instead of a bare 413
+		BodyLimit:             bodyCap,
+		ReadTimeout:           30 * time.Second,
+		IdleTimeout:           2 * time.Minute,
+		Immutable:             true, // strings outlive their request here
+		ErrorHandler:          s.lastResort,
+	})
+	s.app.Use(recover.New(), stripPrefix, boundBody)
+	s.plainRoutes()
+	s.operations(humafiber.New(s.app, s.description()))
+	s.app.Use(func(*fiber.Ctx) error { return fiber.ErrNotFound })
+	return s
+}
+
+// Serve answers requests on the listener until ctx ends, then finishes those in hand.
+func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
+	failed := make(chan error, 1)
+	go func() { failed <- s.app.Listener(listener) }()
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+		return s.app.ShutdownWithTimeout(20 * time.Second)
+	}
+}
+
+func (s *Server) plainRoutes() {
+	s.app.Get("/healthz", func(c *fiber.Ctx) error { return c.SendString("ok") })
+	s.app.Get("/readyz", s.ready)
+	s.app.Get("/metrics", adaptor.HTTPHandler(promhttp.Handler()))
+	s.app.Get("/orders/requestpay", s.requestPay)
+	s.app.Post("/orders/receivenotify", s.receiveNotify)
+	s.app.Post("/orders/paynotify", s.receiveNotify)
+}
+
+// ready says whether a learner could buy something now: the books and the workflow engine answer.
+func (s *Server) ready(c *fiber.Ctx) error {
+	ctx, cancel := context.WithTimeout(c.UserContext(), 3*time.Second)
+	defer cancel()
+	_, engine := s.temporal.CheckHealth(ctx, &client.CheckHealthRequest{})
+	if err := errors.Join(s.store.Ping(ctx), engine); err != nil {
+		s.log.WarnContext(ctx, "not ready", "error", err)
+		return s.sendError(c, errorOf(models.CodeUnavailable))
+	}
+	return c.SendString("ok")
+}
+
+func (s *Server) operations(api huma.API) {
+	s.catalogue(api)
+	s.learning(api)
+	s.orders(api)
+}
+
+func (s *Server) description() huma.Config {
+	cfg := huma.DefaultConfig("coursepay", "1")
+	cfg.Info.Description = "Pay for online courses with Alipay. Every path is served below /api too."
+	cfg.DocsPath = ""
+	cfg.SchemasPath = ""
+	cfg.CreateHooks = nil // no $schema links in bodies: the front end knows its own fields only
+	cfg.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
+		"bearer": {Type: "http", Scheme: "bearer", BearerFormat: "JWT"},
+	}
+	return cfg
+}
+
+// stripPrefix serves every path below /api too, where the original's proxy puts it.
+func stripPrefix(c *fiber.Ctx) error {
+	if rest, found := strings.CutPrefix(c.Path(), "/api/"); found {
+		c.Path("/" + rest)
+		return c.RestartRouting()
+	}
+	return c.Next()
+}
+
+// bodySize is where boundBody leaves how many bytes the client sent.
+const bodySize = "bodySize"
+
+// boundBody reads at most bodyCap bytes of the body and throws a bounded rest away, so that memory stays flat and the
+// client gets to read its answer. A body over the cap is refused, except by the callback door, which keeps evidence.
+func boundBody(c *fiber.Ctx) error {
+	stream := c.Context().RequestBodyStream()
+	if stream == nil {
+		return c.Next()
+	}
+	body, err := io.ReadAll(io.LimitReader(stream, bodyCap+1))
+	if err != nil {
+		return fiber.ErrBadRequest
+	}
+	size := int64(len(body))
+	if size > bodyCap {
+		const patience = 32 << 20
+		thrown, _ := io.Copy(io.Discard, io.LimitReader(stream, patience))
+		size += thrown
+		body = body[:bodyCap]
+		c.Context().SetConnectionClose()
+	}
+	c.Locals(bodySize, size)
+	c.Request().SetBodyStream(bytes.NewReader(body), len(body))
+	if size > bodyCap && !strings.HasSuffix(c.Path(), "notify") {
+		return fiber.ErrRequestEntityTooLarge
+	}
+	return c.Next()
+}
+
+// lastResort answers for errors that no handler has answered.
+func (s *Server) lastResort(c *fiber.Ctx, err error) error {
+	var known *fiber.Error
+	if errors.As(err, &known) {
+		return s.sendError(c, frameworkError(known.Code, ""))
+	}
+	var answer *Error
+	if errors.As(err, &answer) {
+		return s.sendError(c, answer)
+	}
+	s.log.ErrorContext(c.UserContext(), "request failed", "path", c.Path(), "error", err)
+	return s.sendError(c, errorOf(models.CodeInternal))
+}
+
+func (s *Server) sendError(c *fiber.Ctx, answer huma.StatusError) error {
+	if answer.GetStatus() == http.StatusServiceUnavailable {
+		c.Set("Retry-After", retryAfter)
+	}
+	return c.Status(answer.GetStatus()).JSON(answer)
+}

@@ -1,0 +1,141 @@
+package cli
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strconv"
+	"time"
+
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/contrib/envconfig"
+	temporallog "go.temporal.io/sdk/log"
+
+	"coursepay/internal/alipay"
+	"coursepay/internal/config"
+	"coursepay/internal/nodeid"
+	"coursepay/models"
+)
+
+// runtime is what a long-running command works with. close gives back what was taken, last first.
+type runtime struct {
+	cfg     config.Config
+	log     *slog.Logger
+	closers []func(context.Context) error
+}
+
+func newRuntime(stderr io.Writer, parts ...config.Part) (*runtime, error) {
+	cfg, err := config.Load(os.Environ(), parts...)
+	if err != nil {
+		return nil, err
+	}
+	return &runtime{cfg: cfg, log: newLogger(cfg, stderr)}, nil
+}
+
+func newLogger(cfg config.Config, stderr io.Writer) *slog.Logger {
+	options := &slog.HandlerOptions{Level: cfg.LogLevel}
+	if cfg.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(stderr, options))
+	}
+	return slog.New(slog.NewTextHandler(stderr, options))
+}
+
+func (r *runtime) atEnd(name string, fn func(context.Context) error) {
+	r.closers = append(r.closers, func(ctx context.Context) error {
+		if err := fn(ctx); err != nil {
+			return fmt.Errorf("close %s: %w", name, err)
+		}
+		return nil
+	})
+}
+
+// close runs when the command's own context has already ended.
+func (r *runtime) close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	var errs []error
+	for i := len(r.closers) - 1; i >= 0; i-- {
+		errs = append(errs, r.closers[i](ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// store opens the database, waits for it where it is still starting, and leases a node for ids.
+func (r *runtime) store(ctx context.Context) (*models.Store, error) {
+	var pool *sql.DB
+	var node *nodeid.Node
+	err := r.patiently(ctx, "database", func() (err error) {
+		pool, err = models.Open(ctx, r.cfg.DatabaseURL, r.cfg.DBMaxConns)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	r.atEnd("database", func(context.Context) error { return pool.Close() })
+	err = r.patiently(ctx, "node lease", func() (err error) {
+		node, err = nodeid.Acquire(ctx, pool, holder(), nodeid.WithLogger(r.log))
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	r.atEnd("node lease", node.Close)
+	return models.NewStore(pool, node.Next, time.Now)
+}
+
+// holder names this process in the table of leases.
+func holder() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return host + ":" + strconv.Itoa(os.Getpid())
+}
+
+// patience is how long a starting process waits for a service that is not there yet.
+const patience = 30 * time.Second
+
+// patiently tries until it works, the patience or ctx ends.
+func (r *runtime) patiently(ctx context.Context, what string, try func() error) error {
+	deadline := time.Now().Add(patience)
+	for {
+		err := try()
+		if err == nil || time.Now().After(deadline) || ctx.Err() != nil {
+			return err
+		}
+		r.log.WarnContext(ctx, "waiting for "+what, "error", err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(500 * time.Millisecond):
+		}
+	}
+}
+
+// temporal makes a client that connects when it is first used, so that a process starts while Temporal is down. TLS and
+// API keys come from the SDK's own environment variables.
+func (r *runtime) temporal() (client.Client, error) {
+	options, err := envconfig.LoadDefaultClientOptions()
+	if err != nil {
+		return nil, fmt.Errorf("temporal options: %w", err)
+	}
+	options.HostPort, options.Namespace = r.cfg.TemporalAddress, r.cfg.TemporalNamespace
+	options.Logger = temporallog.NewStructuredLogger(r.log)
+	c, err := client.NewLazyClient(options)
+	if err != nil {
+		return nil, fmt.Errorf("temporal client: %w", err)
+	}
+	r.atEnd("temporal client", func(context.Context) error { c.Close(); return nil })
+	return c, nil
+}
+
+func (r *runtime) alipay() (*alipay.Client, error) {
+	return alipay.New(alipay.Config{
+		AppID: r.cfg.AlipayAppID, SellerID: r.cfg.AlipaySellerID, PrivateKey: r.cfg.AlipayPrivateKey,
+		AlipayPublicKey: r.cfg.AlipayPublicKey, Gateway: r.cfg.AlipayGateway, Production: r.cfg.InProduction(),
+		NotifyURL: r.cfg.PublicURL + "/orders/receivenotify", Logger: r.log,
+	})
+}

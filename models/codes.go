@@ -1,0 +1,96 @@
+package models
+
+// Status codes of the XueCheng tables, kept as they are there. A comment says who acts next.
+
+// OrderStatus is xc_orders.status.
+type OrderStatus string
+
+const (
+	OrderUnpaid   OrderStatus = "600001" // the learner pays, or the workflow closes it at its expiry
+	OrderPaid     OrderStatus = "600002" // the workflow delivers the result; later an operator may refund
+	OrderClosed   OrderStatus = "600003" // nobody, until the learner asks for a new code or a late payment comes in
+	OrderRefunded OrderStatus = "600004" // nobody
+	OrderFinished OrderStatus = "600005" // nobody
+)
+
+// Label is the status as users read it.
+func (s OrderStatus) Label() string {
+	return map[OrderStatus]string{
+		OrderUnpaid: "未支付", OrderPaid: "已支付", OrderClosed: "已关闭", OrderRefunded: "已退款", OrderFinished: "已完成",
+	}[s]
+}
+
+// PayStatus is xc_pay_record.status.
+type PayStatus string
+
+const (
+	PayUnpaid   PayStatus = "601001" // the learner pays, or the attempt is superseded or expires
+	PayPaid     PayStatus = "601002" // the workflow settles the order
+	PayRefunded PayStatus = "601003" // nobody
+)
+
+// Label is the status as users read it.
+func (s PayStatus) Label() string {
+	return map[PayStatus]string{PayUnpaid: "未支付", PayPaid: "已支付", PayRefunded: "已退款"}[s]
+}
+
+// OrderType says what is bought, and so what out_business_id points at.
+type OrderType string
+
+const (
+	OrderCourse   OrderType = "60201" // 购买课程: out_business_id is a choose-course's id
+	OrderMaterial OrderType = "60202" // 学习资料
+)
+
+// PayChannel is xc_pay_record.out_pay_channel.
+type PayChannel string
+
+const (
+	ChannelWeChat PayChannel = "603001"
+	ChannelAlipay PayChannel = "603002"
+)
+
+// ChooseType (选课类型) is xc_choose_course.order_type and xc_course_tables.course_type.
+type ChooseType string
+
+const (
+	ChooseFree ChooseType = "700001"
+	ChoosePaid ChooseType = "700002"
+)
+
+// ChooseStatus (选课状态) is xc_choose_course.status.
+type ChooseStatus string
+
+const (
+	ChooseDone    ChooseStatus = "701001" // nobody
+	ChoosePending ChooseStatus = "701002" // the learner pays
+)
+
+// LearnStatus (学习资格) is computed from the course table, never stored.
+type LearnStatus string
+
+const (
+	LearnNormal  LearnStatus = "702001" // the learner studies
+	LearnNone    LearnStatus = "702002" // the learner chooses the course, or pays for it
+	LearnExpired LearnStatus = "702003" // the learner buys the course again
+)
+
+// Charge (收费) is course_publish.charge.
+type Charge string
+
+const (
+	ChargeFree Charge = "201000"
+	ChargePaid Charge = "201001"
+)
+
+// PublishStatus (发布状态) is course_publish.status.
+type PublishStatus string
+
+const (
+	PublishDraft   PublishStatus = "203001"
+	PublishOnline  PublishStatus = "203002" // learners may choose the course
+	PublishOffline PublishStatus = "203003"
+)
+
+// MessagePayResult is mq_message.message_type of a settled payment.
+const MessagePayResult = "payresult_notify"

@@ -1,0 +1,86 @@
+package models
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"gorm.io/driver/postgres"
+	"gorm.io/gorm"
+	"gorm.io/gorm/logger"
+)
+
+// Store runs the transactions on the tables. It is safe for concurrent use.
+type Store struct {
+	db    *gorm.DB
+	newID func() (int64, error)
+	now   func() time.Time
+}
+
+// Open connects to Postgres with at most maxConns connections. The caller closes the pool.
+func Open(ctx context.Context, databaseURL string, maxConns int) (*sql.DB, error) {
+	pool, err := sql.Open("pgx", databaseURL)
+	if err != nil {
+		return nil, fmt.Errorf("open database: %w", err)
+	}
+	pool.SetMaxOpenConns(maxConns)
+	pool.SetMaxIdleConns(maxConns)
+	pool.SetConnMaxIdleTime(5 * time.Minute)
+	if err := pool.PingContext(ctx); err != nil {
+		_ = pool.Close()
+		return nil, fmt.Errorf("open database: %w", err)
+	}
+	return pool, nil
+}
+
+// NewStore works on the pool with ids from newID (snowflakes) and the time from now.
+func NewStore(pool *sql.DB, newID func() (int64, error), now func() time.Time) (*Store, error) {
+	db, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), &gorm.Config{
+		SkipDefaultTransaction: true, // a single statement is atomic by itself
+		Logger:                 logger.Discard,
+		NowFunc:                now,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("store: %w", err)
+	}
+	return &Store{db: db, newID: newID, now: now}, nil
+}
+
+// Ping asks Postgres whether it answers.
+func (s *Store) Ping(ctx context.Context) error { return s.db.WithContext(ctx).Exec("select 1").Error }
+
+// inTx runs fn in one transaction.
+func (s *Store) inTx(ctx context.Context, fn func(tx *gorm.DB) error) error {
+	return s.db.WithContext(ctx).Transaction(fn)
+}
+
+func (s *Store) mintID() (ID, error) {
+	n, err := s.newID()
+	if err != nil {
+		return 0, fmt.Errorf("mint id: %w", err)
+	}
+	return ID(n), nil
+}
+
+// first finds the one row that the query describes; a missing row is the given refusal.
+func first[T any](query *gorm.DB, missing Code) (T, error) {
+	var row T
+	err := query.Take(&row).Error
+	if errors.Is(err, gorm.ErrRecordNotFound) {
+		return row, Refuse(missing, "no such row")
+	}
+	return row, err
+}
+
+// maybe finds the one row that the query describes, or nil.
+func maybe[T any](query *gorm.DB) (*T, error) {
+	var rows []T
+	if err := query.Limit(1).Find(&rows).Error; err != nil || len(rows) == 0 {
+		return nil, err
+	}
+	return &rows[0], nil
+}
+
+func audit(tx *gorm.DB, entries ...Audit) error { return tx.Create(entries).Error }

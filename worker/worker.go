@@ -1,0 +1,76 @@
+// Package worker runs the workflows and activities, and the learning service's subscriber of the message bus.
+package worker
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"time"
+
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/worker"
+	"golang.org/x/sync/errgroup"
+
+	"coursepay/activities"
+	"coursepay/internal/mq"
+	"coursepay/models"
+	"coursepay/workflows"
+)
+
+// Config is what a worker works with.
+type Config struct {
+	Temporal   client.Client
+	Namespace  string
+	TaskQueue  string
+	Activities *activities.Activities
+	Store      *models.Store
+	AMQPURL    string
+	Logger     *slog.Logger
+}
+
+// stopWithin is how long a stopping worker lets activities finish.
+const stopWithin = 20 * time.Second
+
+// Run works until ctx ends or the Temporal worker fails for good. It waits for Temporal and RabbitMQ to come up.
+func Run(ctx context.Context, cfg Config) error {
+	if err := awaitEngine(ctx, cfg); err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return runTemporal(ctx, cfg) })
+	group.Go(func() error {
+		return mq.Consume(ctx, mq.ConsumerConfig{URL: cfg.AMQPURL, Queue: mq.LearningQueue, Logger: cfg.Logger},
+			learning{cfg.Store, cfg.Logger}.handle)
+	})
+	return group.Wait()
+}
+
+func runTemporal(ctx context.Context, cfg Config) error {
+	failed := make(chan error, 1)
+	w := worker.New(cfg.Temporal, cfg.TaskQueue, worker.Options{
+		WorkerStopTimeout:                  stopWithin,
+		MaxConcurrentWorkflowTaskPollers:   4 * runtime.GOMAXPROCS(0),
+		MaxConcurrentActivityTaskPollers:   4 * runtime.GOMAXPROCS(0),
+		MaxConcurrentActivityExecutionSize: 200,
+		OnFatalError:                       func(err error) { failed <- err },
+	})
+	Register(w, cfg.Activities)
+	if err := w.Start(); err != nil {
+		return fmt.Errorf("start worker: %w", err)
+	}
+	defer w.Stop()
+	cfg.Logger.InfoContext(ctx, "worker started", "taskQueue", cfg.TaskQueue, "namespace", cfg.Namespace)
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-failed:
+		return fmt.Errorf("worker: %w", err)
+	}
+}
+
+// Register tells a worker its workflows and activities.
+func Register(w worker.Registry, a *activities.Activities) {
+	w.RegisterWorkflow(workflows.PayOrderWorkflow)
+	w.RegisterActivity(a)
+}

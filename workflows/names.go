@@ -1,0 +1,78 @@
+package workflows
+
+import (
+	"time"
+
+	"go.temporal.io/sdk/temporal"
+
+	"coursepay/models"
+)
+
+// The names that clients, operators and saved histories know. A name that has been in production does not change.
+const (
+	TaskQueue = "coursepay"
+
+	PayOrder = "PayOrderWorkflow"
+
+	// UpdateRequestPayment takes a models.PayRequest and returns an models.PayCode.
+	UpdateRequestPayment = "request-payment"
+	// UpdateCheckPayment takes a pay number (models.ID), asks Alipay once, and returns a models.TradeStatus.
+	UpdateCheckPayment = "check-payment"
+
+	// SignalPaymentNotified carries a models.Payment.
+	SignalPaymentNotified = "payment-notified"
+	// SignalOperator carries an Operator.
+	SignalOperator = "operator"
+
+	// QueryState returns a State.
+	QueryState = "state"
+)
+
+// PayOrderID is the id of the workflow that writes the order for this business: one order, one writer.
+func PayOrderID(t models.OrderType, outBusinessID string) string {
+	return "pay-order-" + string(t) + "-" + outBusinessID
+}
+
+// Search attributes, by which operators list orders.
+var (
+	AttrOrderID       = temporal.NewSearchAttributeKeyKeyword("OrderId")
+	AttrPayNo         = temporal.NewSearchAttributeKeyKeyword("PayNo")
+	AttrUserID        = temporal.NewSearchAttributeKeyKeyword("UserId")
+	AttrOrderStatus   = temporal.NewSearchAttributeKeyKeyword("OrderStatus")
+	AttrNeedsOperator = temporal.NewSearchAttributeKeyBool("NeedsOperator")
+
+	SearchAttributes = []temporal.SearchAttributeKey{AttrOrderID, AttrPayNo, AttrUserID, AttrOrderStatus, AttrNeedsOperator}
+)
+
+// PayOrderInput starts a PayOrderWorkflow.
+type PayOrderInput struct {
+	OrderType     models.OrderType `json:"orderType"`
+	OutBusinessID string           `json:"outBusinessId"`
+	UserID        string           `json:"userId"`
+}
+
+// State is the answer to QueryState.
+type State struct {
+	OrderID     models.ID          `json:"orderId,omitempty"`
+	PayNo       models.ID          `json:"payNo,omitempty"` // the newest attempt
+	OrderStatus models.OrderStatus `json:"orderStatus,omitempty"`
+	Doing       string             `json:"doing"`
+	NeedsHelp   string             `json:"needsHelp,omitempty"` // why it waits for an operator
+}
+
+// Operator is what an operator decides about a parked order.
+type Operator struct {
+	Action string `json:"action"` // ActionRetry or ActionClose
+	Note   string `json:"note,omitempty"`
+}
+
+const (
+	// ActionRetry tries the step that failed once more.
+	ActionRetry = "retry"
+	// ActionClose ends the waiting: the operator has dealt with the money by hand.
+	ActionClose = "close"
+)
+
+// firstWord is how long a fresh run waits for the message that it was started for. The message travels with the start,
+// but an update is lost when no worker was there to take it.
+const firstWord = time.Minute

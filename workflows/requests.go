@@ -1,0 +1,97 @@
+package workflows
+
+import (
+	"errors"
+
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"coursepay/activities"
+	"coursepay/models"
+)
+
+// answerRequests registers what may be asked of the order while its story runs.
+func (o *payOrder) answerRequests(ctx workflow.Context) error {
+	if err := workflow.SetQueryHandler(ctx, QueryState, func() (State, error) { return o.state, nil }); err != nil {
+		return err
+	}
+	if err := workflow.SetUpdateHandler(ctx, UpdateRequestPayment, o.requestPayment); err != nil {
+		return err
+	}
+	return workflow.SetUpdateHandler(ctx, UpdateCheckPayment, o.checkPayment)
+}
+
+// requestPayment makes a new attempt and returns its code. Older attempts that nobody opened are closed with it; older
+// ones that were opened are closed at Alipay first, and if one of them turns out to be paid there is no new one.
+func (o *payOrder) requestPayment(ctx workflow.Context, r models.PayRequest) (models.PayCode, error) {
+	defer func() { o.begun = true }()
+	if err := o.pen.Lock(ctx); err != nil {
+		return models.PayCode{}, err
+	}
+	defer o.pen.Unlock()
+	r.OrderType, r.OutBusinessID = o.in.OrderType, o.in.OutBusinessID
+	for {
+		var code models.PayCode
+		if err := workflow.ExecuteLocalActivity(whileSomebodyWaits(ctx), o.steps.CreateAttempt, r).Get(ctx, &code); err != nil {
+			return models.PayCode{}, publicError(err)
+		}
+		if len(code.Opened) == 0 {
+			return code, o.offer(ctx, code)
+		}
+		paid, err := o.closeAtAlipay(regularWhileSomebodyWaits(ctx), code.Opened)
+		if err != nil {
+			return models.PayCode{}, publicError(err)
+		}
+		if paid {
+			return models.PayCode{}, temporal.NewNonRetryableApplicationError(
+				models.CodeOrderPaid.Message(), string(models.CodeOrderPaid), nil)
+		}
+	}
+}
+
+// offer notes the new attempt and starts to watch for its payment.
+func (o *payOrder) offer(ctx workflow.Context, code models.PayCode) error {
+	o.state.OrderID, o.state.PayNo = code.OrderID, code.PayNo
+	o.payable = o.payable || code.Payable
+	o.keepWatch(ctx)
+	return o.show(ctx, models.OrderUnpaid)
+}
+
+// checkPayment asks Alipay about one attempt now. A payment that it finds goes the way of a callback.
+func (o *payOrder) checkPayment(ctx workflow.Context, payNo models.ID) (models.TradeStatus, error) {
+	defer func() { o.begun = true }()
+	var trade models.Trade
+	if err := workflow.ExecuteLocalActivity(whileSomebodyWaits(ctx), o.steps.AskAlipay, payNo).Get(ctx, &trade); err != nil {
+		return "", publicError(err)
+	}
+	if trade.Status.Paid() {
+		o.found.Send(ctx, activities.PaymentOf(payNo, trade))
+	}
+	return trade.Status, nil
+}
+
+// closeAtAlipay closes attempts whose pay page was handed out. paid says that one of them turned out to be paid: it is
+// among the arrived payments now.
+func (o *payOrder) closeAtAlipay(ctx workflow.Context, payNos []models.ID) (paid bool, err error) {
+	for _, payNo := range payNos {
+		var payment *models.Payment
+		if err := workflow.ExecuteActivity(ctx, o.steps.CloseAttempt, payNo).Get(ctx, &payment); err != nil {
+			return false, err
+		}
+		if payment != nil {
+			o.found.Send(ctx, *payment)
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// publicError keeps of an activity's failure what the caller may read: a refusal's code and message. Everything else is
+// a service that is not there at the moment.
+func publicError(err error) error {
+	var refusal *temporal.ApplicationError
+	if errors.As(err, &refusal) && refusal.NonRetryable() {
+		return temporal.NewNonRetryableApplicationError(refusal.Message(), refusal.Type(), nil)
+	}
+	return temporal.NewApplicationError(models.CodeUnavailable.Message(), string(models.CodeUnavailable))
+}

@@ -1,0 +1,136 @@
+package workflows
+
+import (
+	"errors"
+	"time"
+
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"coursepay/models"
+)
+
+// What the story is doing, as operators read it in the Web UI.
+const (
+	waitingForBuyer = "等待买家付款 · waiting for the buyer to pay"
+	settling        = "入账并开通课程 · settling: books, message bus, course table"
+	closing         = "关闭未付款订单 · closing the unpaid order"
+)
+
+func (o *payOrder) doing(ctx workflow.Context, what string) {
+	o.state.Doing, o.state.NeedsHelp = what, ""
+	workflow.SetCurrentDetails(ctx, what)
+}
+
+// show publishes the order's state to the query and to the search attributes.
+func (o *payOrder) show(ctx workflow.Context, status models.OrderStatus) error {
+	o.state.OrderStatus = status
+	return workflow.UpsertTypedSearchAttributes(ctx,
+		AttrOrderID.ValueSet(o.state.OrderID.String()),
+		AttrPayNo.ValueSet(o.state.PayNo.String()),
+		AttrOrderStatus.ValueSet(string(status)))
+}
+
+// keepWatch runs the activity that looks for a payment by asking, and notices when nobody can pay any more. It costs no
+// events while it looks: looking again is a retry of the same activity.
+func (o *payOrder) keepWatch(ctx workflow.Context) {
+	if o.watching || !o.payable {
+		return
+	}
+	o.watching = true
+	watch := workflow.ExecuteActivity(untilDone(ctx, "等待付款 · watch for the payment"), o.steps.WatchPayment, o.state.OrderID)
+	o.news.AddFuture(watch, func(f workflow.Future) {
+		o.watching = false
+		var payment *models.Payment
+		switch err := f.Get(ctx, &payment); {
+		case err != nil:
+			// It is retried without end, so somebody ended it by hand; closeUnpaid finds out where the order stands.
+			workflow.GetLogger(ctx).Error("watching for the payment ended early", "orderId", o.state.OrderID, "error", err)
+			o.timeUp = true
+		case payment != nil:
+			o.hear(*payment)
+		default:
+			o.timeUp = true
+		}
+	})
+}
+
+// park waits for an operator to decide about a payment that cannot be settled: why it failed, or that it came twice.
+func (o *payOrder) park(ctx workflow.Context, p models.Payment, why error) (Operator, error) {
+	reason := "重复支付 · the order was paid before by another attempt: give this payment back"
+	var refusal *temporal.ApplicationError
+	if errors.As(why, &refusal) {
+		reason = refusal.Message()
+	} else if why != nil {
+		reason = why.Error()
+	}
+	o.state.Doing, o.state.NeedsHelp = "等待人工处理 · waiting for an operator", reason
+	workflow.SetCurrentDetails(ctx, parkedDetails(workflow.GetInfo(ctx).WorkflowExecution.ID, p, reason))
+	if err := workflow.UpsertTypedSearchAttributes(ctx, AttrNeedsOperator.ValueSet(true)); err != nil {
+		return Operator{}, err
+	}
+	o.pen.Unlock()
+	decision := o.awaitOperator(ctx)
+	if err := o.pen.Lock(ctx); err != nil {
+		return decision, err
+	}
+	workflow.GetLogger(ctx).Info("operator decided", "orderId", o.state.OrderID, "payNo", p.PayNo,
+		"action", decision.Action, "note", decision.Note)
+	return decision, workflow.UpsertTypedSearchAttributes(ctx, AttrNeedsOperator.ValueSet(false))
+}
+
+func (o *payOrder) awaitOperator(ctx workflow.Context) Operator {
+	signals := workflow.GetSignalChannel(ctx, SignalOperator)
+	for {
+		var decision Operator
+		signals.Receive(ctx, &decision)
+		if decision.Action == ActionRetry || decision.Action == ActionClose {
+			return decision
+		}
+		workflow.GetLogger(ctx).Warn("unknown operator action", "action", decision.Action)
+	}
+}
+
+func parkedDetails(workflowID string, p models.Payment, reason string) string {
+	return "**需要人工处理 · needs an operator**\n\n" + reason + "\n\n" +
+		"支付单号 payNo `" + p.PayNo.String() + "`, 支付宝交易号 trade_no `" + p.TradeNo + "`, " + p.Amount.String() + " CNY\n\n" +
+		"处理后重试 · mend the cause, then retry:\n\n" +
+		"    temporal workflow signal --workflow-id " + workflowID + " --name operator --input '{\"action\":\"retry\"}'\n\n" +
+		"已在支付宝后台退款 · given back by hand, end it:\n\n" +
+		"    temporal workflow signal --workflow-id " + workflowID + " --name operator --input '{\"action\":\"close\"}'\n"
+}
+
+// untilDone is for steps that must happen, however long it takes: retried without end, visible and pausable.
+func untilDone(ctx workflow.Context, summary string) workflow.Context {
+	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		StartToCloseTimeout: 30 * time.Second,
+		Summary:             summary,
+		RetryPolicy:         &temporal.RetryPolicy{InitialInterval: time.Second, BackoffCoefficient: 2, MaximumInterval: time.Minute},
+	})
+}
+
+// answerWithin bounds what a learner waits for: whoever asked gets an answer, if only "try again".
+const answerWithin = 8 * time.Second
+
+func regularWhileSomebodyWaits(ctx workflow.Context) workflow.Context {
+	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		StartToCloseTimeout:    answerWithin,
+		ScheduleToCloseTimeout: answerWithin,
+		Summary:                "关闭旧二维码 · close the older attempt at Alipay",
+	})
+}
+
+func whileSomebodyWaits(ctx workflow.Context) workflow.Context {
+	return workflow.WithLocalActivityOptions(ctx, workflow.LocalActivityOptions{
+		StartToCloseTimeout:    answerWithin,
+		ScheduleToCloseTimeout: answerWithin,
+		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: 100 * time.Millisecond, BackoffCoefficient: 2, MaximumInterval: time.Second},
+	})
+}
+
+func patiently(ctx workflow.Context) workflow.Context {
+	return workflow.WithLocalActivityOptions(ctx, workflow.LocalActivityOptions{
+		StartToCloseTimeout: 30 * time.Second,
+		RetryPolicy:         &temporal.RetryPolicy{InitialInterval: time.Second, BackoffCoefficient: 2, MaximumInterval: time.Minute},
+	})
+}
