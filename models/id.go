@@ -29,11 +29,20 @@ func ParseID(text string) (ID, error) {
 // String is the id in decimal.
 func (id ID) String() string { return strconv.FormatInt(int64(id), 10) }
 
-// MarshalText makes the id a JSON string.
-func (id ID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
+// MarshalText makes the id a JSON string; no id is the empty string.
+func (id ID) MarshalText() ([]byte, error) {
+	if id == 0 {
+		return []byte{}, nil
+	}
+	return []byte(id.String()), nil
+}
 
 // UnmarshalText reads what MarshalText wrote.
 func (id *ID) UnmarshalText(text []byte) error {
+	if len(text) == 0 {
+		*id = 0
+		return nil
+	}
 	parsed, err := ParseID(string(text))
 	if err != nil {
 		return err

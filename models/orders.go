@@ -195,7 +195,7 @@ func (s *Store) addRecord(tx *gorm.DB, order Order, requestID string, expire tim
 // moveOrder takes the order to the next status if the table of transitions allows it, and notes it; otherwise it
 // returns errNotMoved.
 func (s *Store) moveOrder(tx *gorm.DB, id ID, next OrderStatus, event string, payNo *ID) error {
-	var from OrderStatus
+	var from string
 	moved := tx.Raw(`
 		update xc_orders o set status = ? from xc_orders was
 		where o.id = ? and was.id = o.id and o.status in ? returning was.status`,
@@ -206,8 +206,8 @@ func (s *Store) moveOrder(tx *gorm.DB, id ID, next OrderStatus, event string, pa
 	if moved.RowsAffected == 0 {
 		return errNotMoved
 	}
-	was, now := string(from), string(next)
-	return audit(tx, Audit{OrderID: id, PayNo: payNo, CreateDate: s.now(), Event: event, FromStatus: &was, ToStatus: &now})
+	to := string(next)
+	return audit(tx, Audit{OrderID: id, PayNo: payNo, CreateDate: s.now(), Event: event, FromStatus: &from, ToStatus: &to})
 }
 
 // OpenAttempt notes that the attempt's pay page is handed out now, and returns it. An attempt that can no longer be

@@ -89,8 +89,11 @@ func (o *payOrder) goesOn() bool {
 	return o.payable || len(o.arrived) > 0 || o.news.HasPending()
 }
 
-// awaitFirstWord waits for the message that started this run.
+// awaitFirstWord waits for the message that started this run. It is there already, unless it was an update that got
+// lost; so the timer is cancelled before it costs an event.
 func (o *payOrder) awaitFirstWord(ctx workflow.Context) error {
+	ctx, cancel := workflow.WithCancel(ctx)
+	defer cancel()
 	_, err := workflow.AwaitWithTimeout(ctx, firstWord, func() bool { return o.begun || o.news.HasPending() })
 	return err
 }

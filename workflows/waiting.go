@@ -38,6 +38,7 @@ func (o *payOrder) keepWatch(ctx workflow.Context) {
 		return
 	}
 	o.watching = true
+	ctx, _ = workflow.NewDisconnectedContext(ctx) // it outlives the request that started it
 	watch := workflow.ExecuteActivity(untilDone(ctx, "等待付款 · watch for the payment"), o.steps.WatchPayment, o.state.OrderID)
 	o.news.AddFuture(watch, func(f workflow.Future) {
 		o.watching = false

@@ -31,6 +31,6 @@ func newRoot() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.AddCommand(newAPICommand(), newWorkerCommand(), newMigrateCommand(), newSeedCommand(), newSandboxCommand(),
-		newTokenCommand(), newDLQCommand())
+		newTokenCommand(), newDLQCommand(), newDemoCommand())
 	return root
 }

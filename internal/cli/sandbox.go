@@ -95,13 +95,13 @@ func runSandbox(ctx context.Context, settings sandboxSettings, out, logs io.Writ
 		return err
 	}
 	config.Logger = slog.New(slog.NewTextHandler(logs, nil))
-	server, err := sandbox.New(config)
-	if err != nil {
-		return err
-	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", settings["addr"])
 	if err != nil {
-		return errors.Join(fmt.Errorf("sandbox cannot listen (SANDBOX_ADDR or --addr): %w", err), server.Close())
+		return fmt.Errorf("sandbox cannot listen (SANDBOX_ADDR or --addr): %w", err)
+	}
+	server, err := sandbox.New(config)
+	if err != nil {
+		return errors.Join(err, listener.Close())
 	}
 	if err := settings.announce(out, listener.Addr()); err != nil {
 		return errors.Join(err, listener.Close(), server.Close())

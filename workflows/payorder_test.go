@@ -1,0 +1,293 @@
+package workflows_test
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/mock"
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/testsuite"
+
+	"coursepay/activities"
+	"coursepay/models"
+	"coursepay/workflows"
+)
+
+const (
+	orderID = models.ID(100)
+	payNo   = models.ID(200)
+)
+
+var (
+	steps   *activities.Activities
+	request = models.PayRequest{RequestID: "r", UserID: "52", TotalPrice: 1_00}
+	code    = models.PayCode{PayNo: payNo, OrderID: orderID, Payable: true, QRCode: "data:"}
+	payment = models.Payment{PayNo: payNo, TradeNo: "T1", Amount: 1_00}
+)
+
+// story is one PayOrderWorkflow with time that skips and activities that answer as told.
+type story struct {
+	*testsuite.TestWorkflowEnvironment
+	t *testing.T
+}
+
+func newStory(t *testing.T) *story {
+	var suite testsuite.WorkflowTestSuite
+	env := suite.NewTestWorkflowEnvironment()
+	env.RegisterActivity(activities.New(nil, activities.Config{}))
+	env.SetTestTimeout(20 * time.Second)
+	return &story{env, t}
+}
+
+func (s *story) run() {
+	s.ExecuteWorkflow(workflows.PayOrderWorkflow, workflows.PayOrderInput{OrderType: models.OrderCourse, OutBusinessID: "7", UserID: "52"})
+	require.True(s.t, s.IsWorkflowCompleted())
+	require.NoError(s.t, s.GetWorkflowError())
+	s.AssertExpectations(s.t)
+}
+
+// reply is what became of an update.
+type reply struct {
+	code models.PayCode
+	err  error
+}
+
+func (s *story) ask(at time.Duration, name string, arg any) *reply {
+	got := &reply{err: errors.New("no answer")}
+	s.RegisterDelayedCallback(func() {
+		s.UpdateWorkflow(name, name+strconv.Itoa(int(at)), &testsuite.TestUpdateCallback{
+			OnAccept: func() {},
+			OnReject: func(err error) { got.err = err },
+			OnComplete: func(result any, err error) {
+				got.err = err
+				if c, ok := result.(models.PayCode); ok {
+					got.code = c
+				}
+			},
+		}, arg)
+	}, at)
+	return got
+}
+
+func (s *story) signal(at time.Duration, name string, arg any) {
+	s.RegisterDelayedCallback(func() { s.SignalWorkflow(name, arg) }, at)
+}
+
+func (s *story) state() workflows.State {
+	var state workflows.State
+	value, err := s.QueryWorkflow(workflows.QueryState)
+	require.NoError(s.t, err)
+	require.NoError(s.t, value.Get(&state))
+	return state
+}
+
+// watchFor lets the watch answer after a while; nil means that the time to pay is over.
+func (s *story) watchFor(after time.Duration, found *models.Payment) {
+	s.OnActivity(steps.WatchPayment, mock.Anything, orderID).Return(found, nil).After(after)
+}
+
+func (s *story) offers() {
+	s.OnActivity(steps.CreateAttempt, mock.Anything, mock.Anything).Return(code, nil)
+}
+
+func (s *story) settlesOnce() {
+	s.OnActivity(steps.Settle, mock.Anything, payment).Return(models.Settlement{OrderID: orderID}, nil).Once()
+}
+
+func TestPaidOnceHoweverOftenAlipayTells(t *testing.T) {
+	s := newStory(t)
+	s.offers()
+	s.watchFor(time.Hour, nil)
+	s.settlesOnce()
+	got := s.ask(0, workflows.UpdateRequestPayment, request)
+	for i := range 50 {
+		s.signal(time.Duration(i)*time.Millisecond+time.Second, workflows.SignalPaymentNotified, payment)
+	}
+	s.run()
+	require.NoError(t, got.err)
+	require.Equal(t, code.PayNo, got.code.PayNo)
+	require.Equal(t, models.OrderPaid, s.state().OrderStatus)
+}
+
+func TestLostCallbackIsFoundByWatching(t *testing.T) {
+	s := newStory(t)
+	s.offers()
+	s.watchFor(10*time.Second, &payment)
+	s.settlesOnce()
+	s.ask(0, workflows.UpdateRequestPayment, request)
+	s.run()
+	require.Equal(t, models.OrderPaid, s.state().OrderStatus)
+}
+
+func TestUnpaidOrderIsClosed(t *testing.T) {
+	s := newStory(t)
+	s.offers()
+	s.watchFor(15*time.Minute, nil)
+	s.OnActivity(steps.CloseUnpaid, mock.Anything, orderID).Return(activities.Unpaid{Status: models.OrderClosed}, nil).Once()
+	s.ask(0, workflows.UpdateRequestPayment, request)
+	s.run()
+	require.Equal(t, models.OrderClosed, s.state().OrderStatus)
+}
+
+func TestPaidDuringTheClose(t *testing.T) {
+	s := newStory(t)
+	s.offers()
+	s.watchFor(15*time.Minute, nil)
+	s.OnActivity(steps.CloseUnpaid, mock.Anything, orderID).Return(activities.Unpaid{Opened: []models.ID{payNo}}, nil).Once()
+	s.OnActivity(steps.CloseAttempt, mock.Anything, payNo).Return(&payment, nil).Once()
+	s.settlesOnce()
+	s.ask(0, workflows.UpdateRequestPayment, request)
+	s.run()
+	require.Equal(t, models.OrderPaid, s.state().OrderStatus)
+}
+
+func TestNewCodeWhileTheOrderIsBeingClosed(t *testing.T) {
+	s := newStory(t)
+	s.offers()
+	s.watchFor(15*time.Minute, nil)
+	s.OnActivity(steps.CloseUnpaid, mock.Anything, orderID).
+		Return(activities.Unpaid{Opened: []models.ID{payNo}}, nil).Once()
+	s.OnActivity(steps.CloseAttempt, mock.Anything, payNo).Return(nil, nil).After(time.Minute).Once()
+	s.OnActivity(steps.CloseUnpaid, mock.Anything, orderID).
+		Return(activities.Unpaid{Status: models.OrderClosed}, nil)
+	s.settlesOnce()
+	s.ask(0, workflows.UpdateRequestPayment, request)
+	again := s.ask(15*time.Minute+30*time.Second, workflows.UpdateRequestPayment, request)
+	s.signal(20*time.Minute, workflows.SignalPaymentNotified, payment)
+	s.run()
+	require.NoError(t, again.err)
+	require.Equal(t, models.OrderPaid, s.state().OrderStatus, "the story went on for the new code")
+}
+
+func TestOlderOpenedAttemptIsClosedAtAlipayFirst(t *testing.T) {
+	s := newStory(t)
+	s.OnActivity(steps.CreateAttempt, mock.Anything, mock.Anything).Return(models.PayCode{Opened: []models.ID{199}}, nil).Once()
+	closed := false
+	s.OnActivity(steps.CloseAttempt, mock.Anything, models.ID(199)).
+		Return(func(context.Context, models.ID) (*models.Payment, error) { closed = true; return nil, nil }).Once()
+	s.OnActivity(steps.CreateAttempt, mock.Anything, mock.Anything).
+		Return(func(context.Context, models.PayRequest) (models.PayCode, error) {
+			require.True(t, closed)
+			return code, nil
+		}).Once()
+	s.watchFor(time.Hour, nil)
+	s.settlesOnce()
+	got := s.ask(0, workflows.UpdateRequestPayment, request)
+	s.signal(time.Minute, workflows.SignalPaymentNotified, payment)
+	s.run()
+	require.NoError(t, got.err)
+}
+
+func TestOlderAttemptTurnsOutPaid(t *testing.T) {
+	s := newStory(t)
+	s.OnActivity(steps.CreateAttempt, mock.Anything, mock.Anything).Return(models.PayCode{Opened: []models.ID{payNo}}, nil).Once()
+	s.OnActivity(steps.CloseAttempt, mock.Anything, payNo).Return(&payment, nil).Once()
+	s.settlesOnce()
+	got := s.ask(0, workflows.UpdateRequestPayment, request)
+	s.run()
+	requireRefused(t, got.err, models.CodeOrderPaid)
+}
+
+func TestRefusedRequestEndsTheStory(t *testing.T) {
+	s := newStory(t)
+	s.OnActivity(steps.CreateAttempt, mock.Anything, mock.Anything).
+		Return(models.PayCode{}, temporal.NewNonRetryableApplicationError("订单已支付", string(models.CodeOrderPaid), errors.New("inside"))).Once()
+	got := s.ask(0, workflows.UpdateRequestPayment, request)
+	s.run()
+	requireRefused(t, got.err, models.CodeOrderPaid)
+	require.NotContains(t, got.err.Error(), "inside")
+}
+
+func TestBooksThatDoNotAnswerAreNoRefusal(t *testing.T) {
+	s := newStory(t)
+	s.OnActivity(steps.CreateAttempt, mock.Anything, mock.Anything).Return(models.PayCode{}, errors.New("connection refused"))
+	got := s.ask(0, workflows.UpdateRequestPayment, request)
+	s.run()
+	var failure *temporal.ApplicationError
+	require.ErrorAs(t, got.err, &failure)
+	require.False(t, failure.NonRetryable())
+	require.NotContains(t, got.err.Error(), "connection")
+}
+
+func TestCallbackAfterTheStoryEnded(t *testing.T) {
+	s := newStory(t)
+	s.settlesOnce()
+	s.signal(0, workflows.SignalPaymentNotified, payment)
+	s.run()
+	require.Equal(t, orderID, s.state().OrderID)
+}
+
+func TestNobodySpeaks(t *testing.T) {
+	newStory(t).run()
+}
+
+func TestFinalErrorWaitsForAnOperator(t *testing.T) {
+	s := newStory(t)
+	s.OnActivity(steps.Settle, mock.Anything, payment).Return(models.Settlement{},
+		temporal.NewNonRetryableApplicationError("选课记录不存在", string(models.CodeChooseNotFound), nil)).Once()
+	s.settlesOnce()
+	s.signal(0, workflows.SignalPaymentNotified, payment)
+	s.RegisterDelayedCallback(func() {
+		require.Equal(t, "选课记录不存在", s.state().NeedsHelp)
+		s.SignalWorkflow(workflows.SignalOperator, workflows.Operator{Action: "shout"})
+	}, time.Hour)
+	s.RegisterDelayedCallback(func() {
+		require.NotEmpty(t, s.state().NeedsHelp, "an unknown action decides nothing")
+		s.SignalWorkflow(workflows.SignalOperator, workflows.Operator{Action: workflows.ActionRetry, Note: "mended"})
+	}, 2*time.Hour)
+	s.run()
+	require.Equal(t, models.OrderPaid, s.state().OrderStatus)
+	require.Empty(t, s.state().NeedsHelp)
+}
+
+func TestSecondPaymentWaitsForAnOperator(t *testing.T) {
+	second := models.Payment{PayNo: 201, TradeNo: "T2", Amount: 1_00}
+	s := newStory(t)
+	s.settlesOnce()
+	s.OnActivity(steps.Settle, mock.Anything, second).Return(models.Settlement{OrderID: orderID, Duplicate: true}, nil).Once()
+	s.signal(0, workflows.SignalPaymentNotified, payment)
+	s.signal(0, workflows.SignalPaymentNotified, second)
+	s.RegisterDelayedCallback(func() {
+		require.Contains(t, s.state().NeedsHelp, "重复支付")
+		s.SignalWorkflow(workflows.SignalOperator, workflows.Operator{Action: workflows.ActionClose})
+	}, time.Hour)
+	s.run()
+	require.Equal(t, models.OrderPaid, s.state().OrderStatus)
+}
+
+func TestCheckFindsThePayment(t *testing.T) {
+	s := newStory(t)
+	s.offers()
+	s.watchFor(time.Hour, nil)
+	s.OnActivity(steps.AskAlipay, mock.Anything, payNo).
+		Return(models.Trade{TradeNo: "T1", Status: models.TradeFinished, Amount: 1_00}, nil).Once()
+	s.settlesOnce()
+	s.ask(0, workflows.UpdateRequestPayment, request)
+	checked := s.ask(time.Minute, workflows.UpdateCheckPayment, payNo)
+	s.run()
+	require.NoError(t, checked.err)
+}
+
+func TestCancellingTheWorkflowLosesNoPayment(t *testing.T) {
+	s := newStory(t)
+	s.offers()
+	s.watchFor(time.Hour, nil)
+	s.settlesOnce()
+	s.ask(0, workflows.UpdateRequestPayment, request)
+	s.RegisterDelayedCallback(s.CancelWorkflow, time.Minute)
+	s.signal(2*time.Minute, workflows.SignalPaymentNotified, payment)
+	s.run()
+	require.Equal(t, models.OrderPaid, s.state().OrderStatus)
+}
+
+func requireRefused(t *testing.T, err error, want models.Code) {
+	t.Helper()
+	var refusal *temporal.ApplicationError
+	require.ErrorAs(t, err, &refusal)
+	require.Equal(t, string(want), refusal.Type())
+	require.True(t, refusal.NonRetryable())
+}
