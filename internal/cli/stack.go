@@ -57,19 +57,19 @@ func up(cmd *cobra.Command, flags stackFlags) error {
 		_, err := devstack.UpShared(cmd.Context(), progress)
 		return err
 	}
-	stack, err := startStack(cmd.Context(), flags, progress)
+	stack, err := startStack(cmd.Context(), flags, progress, false)
 	if err != nil {
 		return err
 	}
 	return report(cmd.OutOrStdout(), stack, flags.json)
 }
 
-func startStack(ctx context.Context, flags stackFlags, progress io.Writer) (*devstack.Stack, error) {
+func startStack(ctx context.Context, flags stackFlags, progress io.Writer, leashed bool) (*devstack.Stack, error) {
 	options, err := devstack.OptionsFromEnvironment(flags.dir)
 	if err != nil {
 		return nil, err
 	}
-	options.Progress, options.ServicesOnly = progress, flags.servicesOnly
+	options.Progress, options.ServicesOnly, options.Leashed = progress, flags.servicesOnly, leashed
 	return devstack.Up(ctx, options)
 }
 
@@ -111,7 +111,7 @@ func dev(cmd *cobra.Command, flags stackFlags) (err error) {
 		_, _ = fmt.Fprintln(out, "stopping …")
 		err = errors.Join(err, devstack.Down(context.WithoutCancel(ctx), flags.dir))
 	}()
-	stack, err := startStack(ctx, flags, out)
+	stack, err := startStack(ctx, flags, out, true)
 	if err != nil {
 		if ctx.Err() != nil { // somebody changed his mind while it started
 			return nil
