@@ -7,6 +7,8 @@ import (
 	"os/signal"
 	"syscall"
 
+	_ "golang.org/x/crypto/x509roots/fallback" // so that an image of nothing but this binary can speak TLS
+
 	"coursepay/internal/cli"
 )
 

@@ -32,5 +32,6 @@ func newRoot() *cobra.Command {
 	}
 	root.AddCommand(newAPICommand(), newWorkerCommand(), newMigrateCommand(), newSeedCommand(), newSandboxCommand(),
 		newTokenCommand(), newDLQCommand(), newDemoCommand())
+	root.AddCommand(newStackCommands()...)
 	return root
 }

@@ -7,10 +7,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
+	"net/http"
 	"os"
 	"strconv"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/contrib/envconfig"
 	temporallog "go.temporal.io/sdk/log"
@@ -130,6 +133,27 @@ func (r *runtime) temporal() (client.Client, error) {
 	}
 	r.atEnd("temporal client", func(context.Context) error { c.Close(); return nil })
 	return c, nil
+}
+
+// serveMetrics answers Prometheus on an address of its own, where one is configured, until ctx ends.
+func (r *runtime) serveMetrics(ctx context.Context) error {
+	if r.cfg.MetricsAddr == "" {
+		return nil
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", r.cfg.MetricsAddr)
+	if err != nil {
+		return fmt.Errorf("METRICS_ADDR: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.Handler())
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	go func() {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			r.log.ErrorContext(ctx, "metrics are not served any more", "error", err)
+		}
+	}()
+	r.atEnd("metrics", server.Shutdown)
+	return nil
 }
 
 func (r *runtime) alipay() (*alipay.Client, error) {

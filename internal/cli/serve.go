@@ -53,6 +53,9 @@ func withRuntime(stderr io.Writer, run func(*runtime) error, parts ...config.Par
 
 func runAPI(ctx context.Context, r *runtime) error {
 	r.log.InfoContext(ctx, "api starts", "config", r.cfg)
+	if err := r.serveMetrics(ctx); err != nil {
+		return err
+	}
 	gateway, err := r.alipay()
 	if err != nil {
 		return err
@@ -82,6 +85,9 @@ func runAPI(ctx context.Context, r *runtime) error {
 
 func runWorker(ctx context.Context, r *runtime) error {
 	r.log.InfoContext(ctx, "worker starts", "config", r.cfg)
+	if err := r.serveMetrics(ctx); err != nil {
+		return err
+	}
 	gateway, err := r.alipay()
 	if err != nil {
 		return err

@@ -118,6 +118,17 @@ func TestDefaults(t *testing.T) {
 	require.Equal(t, "http://10.0.0.1:8080", c.PublicURL)
 }
 
+func TestAnEmptyVariableCountsAsMissing(t *testing.T) {
+	t.Parallel()
+	c, err := Load(append(with(nil), "HTTP_ADDR=", "JWT_PUBLIC_KEY=", "JWT_SECRET_FILE=", "LOG_FORMAT="), allParts()...)
+	require.NoError(t, err)
+	require.Equal(t, ":8080", c.HTTPAddr)
+	_, err = Load([]string{"JWT_SECRET="}, NeedJWT)
+	require.ErrorContains(t, err, "JWT_SECRET: is missing")
+	_, err = Load([]string{"DATABASE_URL="}, NeedDatabase)
+	require.ErrorContains(t, err, "DATABASE_URL: is missing")
+}
+
 func TestProductionAcceptsARealInstallation(t *testing.T) {
 	t.Parallel()
 	c, err := Load(production(nil), allParts()...)

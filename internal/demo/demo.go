@@ -85,7 +85,7 @@ func (d *purchase) tell(ctx context.Context, name string, do func(context.Contex
 	seen, err := do(ctx)
 	at := time.Since(d.start).Seconds()
 	if err != nil {
-		fmt.Fprintf(d.out, "%7.3f s  ✗ %s\n", at, name)
+		fmt.Fprintf(d.out, "%7.3f s  ✗ %s\n\n", at, name)
 		if errors.Is(err, context.DeadlineExceeded) {
 			return fmt.Errorf("%s: not seen within %s: %w", name, d.env.Patience, err)
 		}
@@ -140,7 +140,7 @@ func (d *purchase) pay(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return "the phone shows: " + page.Text("h1"), nil
+	return "the phone shows: " + page.Text("#paid .subject") + " " + page.Text("#amount"), nil
 }
 
 func (d *purchase) seeNotify(ctx context.Context) (string, error) {

@@ -1,36 +1,22 @@
 package nodeid
 
 import (
-	"context"
 	"database/sql"
-	"fmt"
-	"math/rand/v2"
-	"os"
 	"testing"
 
-	_ "github.com/jackc/pgx/v5/stdlib"
+	_ "github.com/jackc/pgx/v5/stdlib" // the "pgx" driver
 	"github.com/stretchr/testify/require"
+
+	"coursepay/internal/devstack/devtest"
+	"coursepay/models"
 )
 
+// database is a migrated database of the test's own.
 func database(t *testing.T) *sql.DB {
 	t.Helper()
-	admin, err := sql.Open("pgx", os.Getenv("NODEID_TEST_DSN"))
-	require.NoError(t, err)
-	defer admin.Close()
-	name := fmt.Sprintf("n%d", rand.Uint64())
-	_, err = admin.ExecContext(t.Context(), "CREATE DATABASE "+name)
-	require.NoError(t, err)
-	db, err := sql.Open("pgx", os.Getenv("NODEID_TEST_DSN")+name)
+	db, err := sql.Open("pgx", devtest.Database(t, models.Migrate))
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = db.Close() })
-	require.NoError(t, migrate(t.Context(), db))
+	db.SetMaxOpenConns(10) // the server is shared with other packages' tests
 	return db
-}
-
-func migrate(ctx context.Context, db *sql.DB) error {
-	_, err := db.ExecContext(ctx, `CREATE TABLE node_lease (
-		node_id int PRIMARY KEY CHECK (node_id BETWEEN 0 AND 1023),
-		holder text NOT NULL,
-		expires_at timestamptz NOT NULL)`)
-	return err
 }

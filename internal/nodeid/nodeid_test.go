@@ -285,6 +285,11 @@ func TestClocksThatDiffer(t *testing.T) {
 	require.NoError(t, err)
 	require.NotEqual(t, id, other)
 	require.WithinDuration(t, time.Now().Add(time.Minute), expiry(t, db, other), soon)
+
+	exec(t, db, `UPDATE node_lease SET expires_at = now() + interval '30 minutes'`)
+	third, err := leases.take(t.Context(), ahead)
+	require.NoError(t, err)
+	require.NotContains(t, []int64{id, other}, third, "by Postgres' clock they are still leased")
 }
 
 // An id is stamped with the clock that clock() tells.
