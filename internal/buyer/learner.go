@@ -58,7 +58,9 @@ type Refusal struct {
 	Code       string
 }
 
-func (r *Refusal) Error() string { return fmt.Sprintf("HTTP %d %s: %s", r.Status, r.Code, r.ErrMessage) }
+func (r *Refusal) Error() string {
+	return fmt.Sprintf("HTTP %d %s: %s", r.Status, r.Code, r.ErrMessage)
+}
 
 // Courses lists what is on offer.
 func (l *Learner) Courses(ctx context.Context) ([]Course, error) {

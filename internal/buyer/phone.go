@@ -62,7 +62,9 @@ type Page struct {
 }
 
 // Text is the trimmed text of the element that the CSS selector finds.
-func (p *Page) Text(selector string) string { return strings.TrimSpace(p.doc.Find(selector).First().Text()) }
+func (p *Page) Text(selector string) string {
+	return strings.TrimSpace(p.doc.Find(selector).First().Text())
+}
 
 // Open opens a page.
 func (p *Phone) Open(ctx context.Context, address string) (*Page, error) {
