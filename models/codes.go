@@ -13,13 +13,6 @@ const (
 	OrderFinished OrderStatus = "600005" // nobody
 )
 
-// Label is the status as users read it.
-func (s OrderStatus) Label() string {
-	return map[OrderStatus]string{
-		OrderUnpaid: "未支付", OrderPaid: "已支付", OrderClosed: "已关闭", OrderRefunded: "已退款", OrderFinished: "已完成",
-	}[s]
-}
-
 // PayStatus is xc_pay_record.status.
 type PayStatus string
 
@@ -28,11 +21,6 @@ const (
 	PayPaid     PayStatus = "601002" // the workflow settles the order
 	PayRefunded PayStatus = "601003" // nobody
 )
-
-// Label is the status as users read it.
-func (s PayStatus) Label() string {
-	return map[PayStatus]string{PayUnpaid: "未支付", PayPaid: "已支付", PayRefunded: "已退款"}[s]
-}
 
 // OrderType says what is bought, and so what out_business_id points at.
 type OrderType string
@@ -94,3 +82,20 @@ const (
 
 // MessagePayResult is mq_message.message_type of a settled payment.
 const MessagePayResult = "payresult_notify"
+
+// labels are the codes as users read them. No two groups share a code.
+var labels = map[string]string{
+	string(OrderUnpaid): "未支付", string(OrderPaid): "已支付", string(OrderClosed): "已关闭", string(OrderRefunded): "已退款",
+	string(OrderFinished): "已完成",
+	string(PayUnpaid):     "未支付", string(PayPaid): "已支付", string(PayRefunded): "已退款",
+	string(OrderCourse): "购买课程", string(OrderMaterial): "学习资料",
+	string(ChannelWeChat): "微信支付", string(ChannelAlipay): "支付宝",
+	string(ChooseFree): "免费课程", string(ChoosePaid): "收费课程",
+	string(ChooseDone): "选课成功", string(ChoosePending): "待支付",
+	string(LearnNormal): "正常学习", string(LearnNone): "没有选课或选课后没有支付", string(LearnExpired): "已过期需要申请续期或重新支付",
+	string(ChargeFree): "免费", string(ChargePaid): "收费",
+	string(PublishDraft): "未发布", string(PublishOnline): "已发布", string(PublishOffline): "下线",
+}
+
+// Label is a code as users read it, such as 已支付 for 600002; empty for a code that is none.
+func Label[C ~string](code C) string { return labels[string(code)] }

@@ -24,7 +24,7 @@ func TestEveryRefusalHasWords(t *testing.T) {
 	for code, message := range messages {
 		require.NotEmpty(t, message, code)
 	}
-	for _, status := range []OrderStatus{OrderUnpaid, OrderPaid, OrderClosed, OrderRefunded, OrderFinished} {
-		require.NotEmpty(t, status.Label(), status)
-	}
+	require.Equal(t, "已支付", Label(OrderPaid))
+	require.Equal(t, "待支付", Label(ChoosePending))
+	require.Empty(t, Label("600000"))
 }

@@ -56,6 +56,7 @@ type State struct {
 	OrderID     models.ID          `json:"orderId,omitempty"`
 	PayNo       models.ID          `json:"payNo,omitempty"` // the newest attempt
 	OrderStatus models.OrderStatus `json:"orderStatus,omitempty"`
+	Status      string             `json:"status,omitempty"` // OrderStatus in words
 	Doing       string             `json:"doing"`
 	NeedsHelp   string             `json:"needsHelp,omitempty"` // why it waits for an operator
 }

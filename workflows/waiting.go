@@ -24,7 +24,7 @@ func (o *payOrder) doing(ctx workflow.Context, what string) {
 
 // show publishes the order's state to the query and to the search attributes.
 func (o *payOrder) show(ctx workflow.Context, status models.OrderStatus) error {
-	o.state.OrderStatus = status
+	o.state.OrderStatus, o.state.Status = status, models.Label(status)
 	return workflow.UpsertTypedSearchAttributes(ctx,
 		AttrOrderID.ValueSet(o.state.OrderID.String()),
 		AttrPayNo.ValueSet(o.state.PayNo.String()),

@@ -76,11 +76,10 @@ func Load(environ []string, parts ...Part) (Config, error) {
 	return l.config, nil
 }
 
-// toMap drops empty variables: an empty one counts as missing.
 func toMap(environ []string) map[string]string {
 	given := map[string]string{}
 	for _, line := range environ {
-		if name, value, ok := strings.Cut(line, "="); ok && value != "" {
+		if name, value, ok := strings.Cut(line, "="); ok {
 			given[name] = value
 		}
 	}
@@ -104,6 +103,7 @@ func (l *loader) fault(name, format string, args ...any) {
 	l.faults = append(l.faults, fmt.Errorf(name+": "+format, args...))
 }
 
+// collect takes a variable from the environment or from its file. An empty variable counts as missing.
 func (l *loader) collect(v variable) {
 	value, file := l.given[v.name], ""
 	if v.secret != noSecret {
