@@ -17,6 +17,9 @@ func PaymentOf(payNo models.ID, t models.Trade) models.Payment {
 // AskAlipay queries one attempt's trade.
 func (a *Activities) AskAlipay(ctx context.Context, payNo models.ID) (models.Trade, error) {
 	trade, err := a.cfg.Gateway.QueryTrade(ctx, payNo.String())
+	if trade.Status.Paid() && trade.PaidAt.IsZero() {
+		trade.PaidAt = a.cfg.Now() // Alipay may leave out send_pay_date; validity must start somewhere
+	}
 	return trade, retryableOrFinal(err)
 }
 
@@ -31,9 +34,9 @@ func (a *Activities) CloseAttempt(ctx context.Context, payNo models.ID) (*models
 		return nil, retryableOrFinal(err)
 	}
 	if outcome == models.CloseNotWaiting {
-		trade, err := a.cfg.Gateway.QueryTrade(ctx, payNo.String())
+		trade, err := a.AskAlipay(ctx, payNo)
 		if err != nil {
-			return nil, retryableOrFinal(err)
+			return nil, err
 		}
 		if trade.Status.Paid() {
 			payment := PaymentOf(payNo, trade)
@@ -66,7 +69,7 @@ func (a *Activities) WatchPayment(ctx context.Context, orderID models.ID) (*mode
 	for _, attempt := range attempts {
 		end := attempt.ExpireDate
 		if attempt.OpenDate != nil {
-			trade, err := a.cfg.Gateway.QueryTrade(ctx, attempt.PayNo.String())
+			trade, err := a.AskAlipay(ctx, attempt.PayNo)
 			if err != nil {
 				return nil, lookAgainIn(a.pollDelay(look), err.Error())
 			}
