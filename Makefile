@@ -1,0 +1,41 @@
+# Everything works on a fresh Debian or Ubuntu with Go, make, git, and root or sudo. `make help` lists the targets.
+.DEFAULT_GOAL := help
+.PHONY: help demo test dev up down build lint tctl
+
+coursepay := bin/coursepay
+TEST_TIMEOUT ?= 20m
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: build ## start the whole real stack and buy a course on it, step by step
+	@$(coursepay) up
+	@$(coursepay) demo
+
+test: build ## run all tests, with the race detector, on real Postgres, RabbitMQ, Temporal and sandbox
+	@$(coursepay) up --test
+	@trap '$(coursepay) down --test' EXIT; trap 'exit 130' INT TERM; \
+		go test -race -timeout $(TEST_TIMEOUT) ./...
+
+dev: build ## run the stack in the foreground; Ctrl-C stops all of it
+	@$(coursepay) dev
+
+up: build ## run the stack in the background; .coursepay/env tells how to reach it
+	@$(coursepay) up
+
+down: build ## stop the stack, and the services that the tests share; the stack's data stay
+	@$(coursepay) down
+	@$(coursepay) down --test
+
+build: ## build bin/coursepay
+	@go build -o $(coursepay) .
+
+lint: build ## check the code: golangci-lint, workflowcheck, gofmt, go vet, go mod tidy
+	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo 'run gofmt -w on these files' >&2; exit 1; }
+	go mod tidy -diff
+	go vet ./...
+	$$($(coursepay) stack tool workflowcheck) ./...
+	$$($(coursepay) stack tool golangci-lint) run ./...
+
+tctl: build ## build Temporal's older command line and print where it is
+	@$(coursepay) stack tool tctl
