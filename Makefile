@@ -11,6 +11,7 @@ help: ## list the targets
 demo: build ## start the whole real stack and buy a course on it, step by step
 	@$(coursepay) up
 	@$(coursepay) demo
+	@echo 'The stack goes on running; make down stops it.'
 
 test: build ## run all tests, with the race detector, on real Postgres, RabbitMQ, Temporal and sandbox
 	@$(coursepay) up --test

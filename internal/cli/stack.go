@@ -255,7 +255,7 @@ func report(out io.Writer, stack *devstack.Stack, asJSON bool) error {
 var urlNames = []string{"API_URL", "SANDBOX_URL", "TEMPORAL_UI_URL"}
 
 var urlLabels = map[string]string{
-	"API_URL": "checkout page and API", "SANDBOX_URL": "sandbox (fake Alipay)", "TEMPORAL_UI_URL": "Temporal Web UI",
+	"API_URL": "API", "SANDBOX_URL": "sandbox (fake Alipay)", "TEMPORAL_UI_URL": "Temporal Web UI",
 }
 
 func describe(service *devstack.Service) serviceReport {

@@ -53,6 +53,16 @@ func (b *builder) ensurePackages(ctx context.Context, need []string) error {
 	return nil
 }
 
+// ensureCompiler installs a C compiler where there is none: Go's race detector, which the tests run with, needs one.
+func (b *builder) ensureCompiler(ctx context.Context) error {
+	for _, compiler := range []string{os.Getenv("CC"), "gcc", "clang", "cc"} {
+		if _, err := exec.LookPath(compiler); err == nil {
+			return nil
+		}
+	}
+	return b.install(ctx, []string{"gcc", "libc6-dev"})
+}
+
 // findPackages looks for installed programs and names the packages of those that are missing.
 func (b *builder) findPackages(need []string) (missing []string) {
 	b.tools.postgresBin, b.tools.rabbitBin = findPostgres(), findRabbitMQ()
@@ -121,7 +131,7 @@ func (b *builder) install(ctx context.Context, missing []string) error {
 	what := strings.Join(missing, " and ")
 	if _, err := exec.LookPath("apt-get"); err != nil {
 		return fmt.Errorf("%s must be installed by hand, since there is no apt-get here; or start Docker; "+
-			"or set DATABASE_URL and AMQP_URL to servers that run already", what)
+			"or, for servers, set DATABASE_URL and AMQP_URL to ones that run already", what)
 	}
 	command := append([]string{"sh", "-c", installScript, "install"}, missing...)
 	if os.Geteuid() != 0 {

@@ -23,6 +23,13 @@ func UpShared(ctx context.Context, out io.Writer) (*Stack, error) {
 	if err != nil {
 		return nil, err
 	}
+	layout, err := newLayout(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := (&builder{layout: layout, progress: &progress{out: out}}).ensureCompiler(ctx); err != nil {
+		return nil, err
+	}
 	options := Options{Dir: dir, ServicesOnly: true, ForTests: true, Progress: out, Env: map[string]string{}}
 	for _, name := range givenVariables {
 		if value := os.Getenv(name); value != "" {
