@@ -1,6 +1,6 @@
 # Everything works on a fresh Debian or Ubuntu with Go, make, git, and root or sudo. `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo test dev up down build lint tctl
+.PHONY: help demo test dev up down build image lint tctl
 
 coursepay := bin/coursepay
 TEST_TIMEOUT ?= 20m
@@ -30,6 +30,10 @@ down: build ## stop the stack, and the services that the tests share; the stack'
 
 build: ## build bin/coursepay
 	@go build -o $(coursepay) .
+
+image: ## build the container image coursepay:dev
+	@CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o bin/coursepay-static .
+	docker build -f deploy/Dockerfile --target prebuilt -t coursepay:dev .
 
 lint: build ## check the code: golangci-lint, workflowcheck, gofmt, go vet, go mod tidy
 	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo 'run gofmt -w on these files' >&2; exit 1; }

@@ -58,7 +58,6 @@ func (a *Activities) CreateAttempt(ctx context.Context, r models.PayRequest) (mo
 		ID: record.ID, PayNo: record.PayNo, OrderID: record.OrderID, OrderName: record.OrderName,
 		TotalPrice: record.TotalPrice, Currency: record.Currency, PayChannel: record.OutPayChannel, UserID: record.UserID,
 		Status: record.Status, CreateDate: record.CreateDate, ExpireDate: record.ExpireDate, QRCode: qr,
-		Payable: record.Payable(a.cfg.Now()),
 	}, nil
 }
 

@@ -23,100 +23,131 @@ func (a *Activities) AskAlipay(ctx context.Context, payNo models.ID) (models.Tra
 	return trade, retryableOrFinal(err)
 }
 
-// CloseAttempt closes an attempt at Alipay and then in our books. If it turns out to be paid it returns the payment and
-// leaves the books alone.
+// Closing is what became of an attempt that was to be closed at Alipay.
+type Closing struct {
+	Payment *models.Payment `json:"payment,omitempty"` // it turned out to be paid
+	Closed  bool            `json:"closed"`            // nobody can pay it any more
+}
+
+// CloseAttempt closes an attempt at Alipay and then in our books. One that turns out to be paid is left alone.
 //
-// An attempt that Alipay does not know yet (models.CloseNotExist) is closed in our books only: its pay page may stay
-// payable until its time_expire, and a payment that comes all the same is settled, or parked as a duplicate.
-func (a *Activities) CloseAttempt(ctx context.Context, payNo models.ID) (*models.Payment, error) {
+// An attempt that Alipay does not know yet (models.CloseNotExist) is only superseded: its pay page may be open, and
+// stays payable until its time_expire, so WatchPayment goes on to ask about it.
+func (a *Activities) CloseAttempt(ctx context.Context, payNo models.ID) (Closing, error) {
 	outcome, err := a.cfg.Gateway.CloseTrade(ctx, payNo.String())
 	if err != nil {
-		return nil, retryableOrFinal(err)
+		return Closing{}, retryableOrFinal(err)
 	}
-	if outcome == models.CloseNotWaiting {
-		trade, err := a.AskAlipay(ctx, payNo)
-		if err != nil {
-			return nil, err
-		}
-		if trade.Status.Paid() {
-			payment := PaymentOf(payNo, trade)
-			return &payment, nil
-		}
-		if trade.Status == models.TradeWaitBuyerPay {
-			return nil, lookAgainIn(time.Second, "Alipay refused to close a trade that it calls unpaid")
-		}
+	switch outcome {
+	case models.CloseDone:
+		return Closing{Closed: true}, retryableOrFinal(a.store.CloseAttempt(ctx, payNo))
+	case models.CloseNotExist:
+		return Closing{}, retryableOrFinal(a.store.SupersedeAttempt(ctx, payNo))
 	}
-	return nil, retryableOrFinal(a.store.CloseAttempt(ctx, payNo))
+	trade, err := a.AskAlipay(ctx, payNo)
+	switch {
+	case err != nil:
+		return Closing{}, err
+	case trade.Status.Paid():
+		payment := PaymentOf(payNo, trade)
+		return Closing{Payment: &payment}, nil
+	case trade.Status == models.TradeWaitBuyerPay:
+		return Closing{}, lookAgainIn(time.Second, "Alipay refused to close a trade that it calls unpaid")
+	}
+	return Closing{Closed: true}, retryableOrFinal(a.store.CloseAttempt(ctx, payNo))
 }
 
-// expiryGrace is how long after its time_expire an opened attempt is watched: a payment made in the last second takes a
-// moment to show.
-const expiryGrace = 10 * time.Second
+// GiveUpAttempt closes an attempt in our books alone: an operator has dealt with its payment by hand.
+func (a *Activities) GiveUpAttempt(ctx context.Context, payNo models.ID) error {
+	return retryableOrFinal(a.store.CloseAttempt(ctx, payNo))
+}
 
-// WatchPayment looks for a payment of the order by asking, until it finds one or until nobody can pay any more; then it
+const (
+	// expiryGrace is how long after its time_expire an opened attempt is still asked about: a payment made in the last
+	// second takes a moment to show.
+	expiryGrace = 10 * time.Second
+	// longestBlind is the longest pause between two looks at an attempt whose pay page is open.
+	longestBlind = 15 * time.Second
+)
+
+// WatchPayment looks for a payment of the order by asking, until it finds one, or until nobody can pay any more; then it
 // returns nil. Looking again is a retry of this activity, which costs the workflow no events. Attempts whose pay page
-// nobody opened are not asked about: Alipay cannot know them.
+// nobody opened are not asked about: Alipay cannot know them. One whose time is over is asked about once more, and then
+// closed.
 func (a *Activities) WatchPayment(ctx context.Context, orderID models.ID) (*models.Payment, error) {
-	look := int(activity.GetInfo(ctx).Attempt)
-	if look == 1 {
-		return nil, lookAgainIn(a.pollDelay(look), "the code was shown a moment ago")
+	if activity.GetInfo(ctx).Attempt == 1 {
+		return nil, lookAgainIn(a.pollDelay(0), "the code was shown a moment ago")
 	}
 	attempts, err := a.store.LiveAttempts(ctx, orderID)
 	if err != nil {
-		return nil, lookAgainIn(a.pollDelay(look), err.Error())
+		return nil, lookAgainIn(longestBlind, err.Error())
 	}
-	wait := time.Duration(0)
+	again := time.Duration(0)
 	for _, attempt := range attempts {
-		end := attempt.ExpireDate
-		if attempt.OpenDate != nil {
-			trade, err := a.AskAlipay(ctx, attempt.PayNo)
-			if err != nil {
-				return nil, lookAgainIn(a.pollDelay(look), err.Error())
-			}
-			if trade.Status.Paid() {
-				payment := PaymentOf(attempt.PayNo, trade)
-				return &payment, nil
-			}
-			end = end.Add(expiryGrace)
+		payment, next, err := a.look(ctx, attempt)
+		if err != nil {
+			return nil, lookAgainIn(longestBlind, err.Error())
 		}
-		wait = max(wait, end.Sub(a.cfg.Now()))
+		if payment != nil {
+			return payment, nil
+		}
+		if next > 0 && (again == 0 || next < again) {
+			again = next
+		}
 	}
-	if wait <= 0 {
-		return nil, nil
+	if again > 0 {
+		return nil, lookAgainIn(again, "nobody has paid yet")
 	}
-	return nil, lookAgainIn(min(a.pollDelay(look), wait), "nobody has paid yet")
+	return nil, nil
 }
 
-func (a *Activities) pollDelay(look int) time.Duration {
-	return a.cfg.PollSchedule[min(look, len(a.cfg.PollSchedule))-1]
-}
-
-// Unpaid is where an order stands that nobody paid in time.
-type Unpaid struct {
-	Status  models.OrderStatus `json:"status"`
-	Payable bool               `json:"payable"`          // an attempt has time left
-	Opened  []models.ID        `json:"opened,omitempty"` // close these at Alipay and ask again
-}
-
-// CloseUnpaid closes the order and its unopened attempts whose time is over.
-func (a *Activities) CloseUnpaid(ctx context.Context, orderID models.ID) (Unpaid, error) {
-	attempts, err := a.store.LiveAttempts(ctx, orderID)
-	if err != nil {
-		return Unpaid{}, retryableOrFinal(err)
-	}
-	left := Unpaid{Status: models.OrderUnpaid}
+// look asks about one attempt, if there is something to ask. next is when to look again; 0 when nobody can pay it.
+func (a *Activities) look(ctx context.Context, attempt models.PayRecord) (payment *models.Payment, next time.Duration, err error) {
 	now := a.cfg.Now()
-	for _, attempt := range attempts {
-		switch {
-		case attempt.ExpireDate.After(now):
-			left.Payable = true
-		case attempt.OpenDate != nil:
-			left.Opened = append(left.Opened, attempt.PayNo)
+	if attempt.OpenDate == nil {
+		left := attempt.ExpireDate.Sub(now)
+		return nil, max(0, min(left, a.pollDelay(now.Sub(attempt.CreateDate)))), nil
+	}
+	trade, err := a.AskAlipay(ctx, attempt.PayNo)
+	if err != nil {
+		return nil, 0, err
+	}
+	if trade.Status.Paid() {
+		found := PaymentOf(attempt.PayNo, trade)
+		return &found, 0, nil
+	}
+	if left := attempt.ExpireDate.Add(expiryGrace).Sub(now); left > 0 && trade.Status != models.TradeClosed {
+		return nil, min(left, a.pollDelay(now.Sub(*attempt.OpenDate)), longestBlind), nil
+	}
+	return a.bury(ctx, attempt.PayNo, trade.Status)
+}
+
+// bury closes an attempt whose time is over.
+func (a *Activities) bury(ctx context.Context, payNo models.ID, status models.TradeStatus) (*models.Payment, time.Duration, error) {
+	if status != models.TradeWaitBuyerPay {
+		return nil, 0, a.store.CloseAttempt(ctx, payNo)
+	}
+	closing, err := a.CloseAttempt(ctx, payNo)
+	if err == nil && closing.Payment == nil && !closing.Closed {
+		return nil, longestBlind, nil
+	}
+	return closing.Payment, 0, err
+}
+
+// pollDelay is how long to wait for the next look at an attempt that is as old as that: the schedule is walked from the
+// attempt's start.
+func (a *Activities) pollDelay(age time.Duration) time.Duration {
+	schedule := a.cfg.PollSchedule
+	for _, delay := range schedule {
+		if age -= delay; age < 0 {
+			return delay
 		}
 	}
-	if left.Payable || len(left.Opened) > 0 {
-		return left, nil
-	}
-	left.Status, err = a.store.CloseOrder(ctx, orderID)
-	return left, retryableOrFinal(err)
+	return schedule[len(schedule)-1]
+}
+
+// CloseOrder closes the order if nobody can pay it any more, and returns its status.
+func (a *Activities) CloseOrder(ctx context.Context, orderID models.ID) (models.OrderStatus, error) {
+	status, err := a.store.CloseOrder(ctx, orderID)
+	return status, retryableOrFinal(err)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/google/uuid"
 	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
@@ -27,7 +28,9 @@ func (s *Server) requestPayment(ctx context.Context, r models.PayRequest) (model
 	update, err := s.temporal.UpdateWithStartWorkflow(ctx, client.UpdateWithStartWorkflowOptions{
 		StartWorkflowOperation: start,
 		UpdateOptions: client.UpdateWorkflowOptions{
-			UpdateID: r.RequestID, UpdateName: workflows.UpdateRequestPayment, Args: []any{r},
+			// An id of its own: Temporal keeps an update's failure under its id, and a repeat shall be tried anew. The
+			// repeat of a request that succeeded is known by its RequestID, in the books.
+			UpdateID: uuid.NewString(), UpdateName: workflows.UpdateRequestPayment, Args: []any{r},
 			WaitForStage: client.WorkflowUpdateStageCompleted,
 		},
 	})

@@ -24,7 +24,7 @@ const evidenceCap = 16 << 10
 // workflow, and "success" is said only once Temporal, or our books, have it for good.
 func (s *Server) receiveNotify(c *fiber.Ctx) error {
 	ctx := c.UserContext()
-	raw := c.Body()
+	raw := c.Request().Body() // not c.Body(), which would unpack what a stranger has packed
 	evidence := models.PayNotify{
 		ReceiveDate: s.now(), RemoteAddr: c.IP(), Raw: raw[:min(len(raw), evidenceCap)], RawSize: int64(len(raw)),
 	}
@@ -69,7 +69,11 @@ func (s *Server) judgeNotify(ctx context.Context, raw []byte, evidence *models.P
 	if err != nil {
 		return models.VerdictFailed, err.Error()
 	}
-	if record.OutPayNo != nil && *record.OutPayNo == notify.TradeNo {
+	done, err := s.store.PaymentDone(ctx, record, notify.TradeNo)
+	if err != nil {
+		return models.VerdictFailed, err.Error()
+	}
+	if done {
 		return models.VerdictDuplicate, "in the books already"
 	}
 	payment := models.Payment{PayNo: record.PayNo, TradeNo: notify.TradeNo, Amount: notify.Amount, PaidAt: notify.PaidAt}

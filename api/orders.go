@@ -5,7 +5,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -59,6 +61,9 @@ func (in *payCodeRequest) payRequest(userID string) (models.PayRequest, error) {
 		RequestID: requestID(userID, in.IdempotencyKey), UserID: userID, OrderType: b.OrderType,
 		OutBusinessID: b.OutBusinessID, TotalPrice: models.Money(b.TotalPrice), OrderDescrip: b.OrderDescrip,
 	}
+	if strings.ContainsRune(b.OrderDescrip, 0) {
+		return r, models.Refuse(models.CodeInvalid, "orderDescrip holds a NUL")
+	}
 	if b.OrderDetail == "" {
 		return r, nil
 	}
@@ -92,8 +97,8 @@ func (s *Server) generatePayCode(ctx context.Context, in *payCodeRequest) (*answ
 	if err := s.store.CheckPayRequest(ctx, r); err != nil {
 		return nil, s.fail(ctx, "check pay request", err)
 	}
-	code, err, _ := s.flight.Do("pay/"+r.UserID+"/"+string(r.OrderType)+"/"+r.OutBusinessID+"/"+in.IdempotencyKey,
-		func() (any, error) { return s.requestPayment(ctx, r) })
+	alike := fmt.Sprintf("pay %q %q %q %q", r.UserID, r.OrderType, r.OutBusinessID, in.IdempotencyKey)
+	code, err, _ := s.flight.Do(alike, func() (any, error) { return s.requestPayment(ctx, r) })
 	if err != nil {
 		return nil, s.fail(ctx, "request payment", err)
 	}
@@ -116,7 +121,7 @@ func (s *Server) payResult(ctx context.Context, in *payNoParam) (*answer[PayReco
 	if err != nil {
 		return nil, s.fail(ctx, "find pay record", err)
 	}
-	if record.Status == models.PayUnpaid && record.OpenDate != nil && record.CloseDate == nil {
+	if record.Status == models.PayUnpaid && record.OpenDate != nil && record.CloseDate == nil { // superseded ones too
 		record = s.askAgain(ctx, record)
 	}
 	return &answer[PayRecord]{viewPayRecord(record)}, nil

@@ -83,10 +83,11 @@ func (s *Store) enrolFree(tx *gorm.DB, userID string, course Course) (ChooseCour
 	return chosen, s.enrol(tx, chosen)
 }
 
-// choosePaid finds the pending choice or makes one. A price that changed since is taken over as long as no order has
+// choosePaid finds the pending choice or makes one. A price that changed since is taken over, unless an open order has
 // fixed the old one.
 func (s *Store) choosePaid(tx *gorm.DB, userID string, course Course) (ChooseCourse, error) {
-	pending, err := maybe[ChooseCourse](tx.Where("user_id = ? and course_id = ? and status = ?", userID, course.ID, ChoosePending))
+	// Locked, so that an order in the making is seen by the update below.
+	pending, err := maybe[ChooseCourse](locked(tx).Where("user_id = ? and course_id = ? and status = ?", userID, course.ID, ChoosePending))
 	if err != nil {
 		return ChooseCourse{}, err
 	}
@@ -103,7 +104,7 @@ func (s *Store) choosePaid(tx *gorm.DB, userID string, course Course) (ChooseCou
 	var changed []ChooseCourse
 	err = tx.Model(&changed).Clauses(clause.Returning{}).
 		Where("id = ? and status = ?", pending.ID, ChoosePending).
-		Where("not exists (select 1 from xc_orders where out_business_id = ?)", pending.ID.String()).
+		Where("not exists (select 1 from xc_orders where out_business_id = ? and status <> ?)", pending.ID.String(), OrderClosed).
 		Updates(map[string]any{"course_price": course.Price, "valid_days": course.ValidDays, "course_name": course.Name}).Error
 	if err != nil || len(changed) == 0 {
 		return *pending, err
@@ -139,7 +140,8 @@ func (s *Store) enrol(tx *gorm.DB, chosen ChooseCourse) error {
 		                            then t.validtime_start else excluded.validtime_start end,
 		    validtime_end    = case when t.validtime_end > excluded.validtime_start
 		                            then t.validtime_end + (excluded.validtime_end - excluded.validtime_start)
-		                            else excluded.validtime_end end`,
+		                            else excluded.validtime_end end
+		where t.choose_course_id <> excluded.choose_course_id`,
 		id, chosen.ID, chosen.UserID, chosen.CourseID, chosen.CompanyID, chosen.CourseName, chosen.OrderType,
 		s.now(), chosen.ValidtimeStart, chosen.ValidtimeEnd).Error
 }

@@ -19,26 +19,33 @@ type Attempt struct {
 
 // CheckPayRequest says whether the request would be taken now, without writing anything.
 func (s *Store) CheckPayRequest(ctx context.Context, r PayRequest) error {
-	db := s.db.WithContext(ctx)
-	_, err := s.checkPayRequest(db, db, r)
-	return err
+	return s.inTx(ctx, func(tx *gorm.DB) error {
+		_, err := checkPayRequest(tx, r)
+		return err
+	})
 }
 
-// checkPayRequest is the one place that decides whether a request may become an attempt. lockOrder is the handle that
-// reads the order, so that the writer can lock it.
-func (s *Store) checkPayRequest(tx, lockOrder *gorm.DB, r PayRequest) (checked, error) {
+// checked is a request that may become an attempt: its goods, and its order if there is one already.
+type checked struct {
+	goods goods
+	order *Order
+}
+
+// checkPayRequest is the one place that decides whether a request may become an attempt. It locks the goods and the
+// order. An order that is open has fixed the price; a closed one takes the price of today.
+func checkPayRequest(tx *gorm.DB, r PayRequest) (checked, error) {
 	k, err := kindOf(r.OrderType)
 	if err != nil {
 		return checked{}, err
 	}
-	found, err := k.find(s, tx, r.OutBusinessID)
+	found, err := k.find(tx, r.OutBusinessID)
 	if err != nil {
 		return checked{}, err
 	}
 	if found.userID != r.UserID {
 		return checked{}, Refuse(CodeChooseNotFound, "belongs to another user")
 	}
-	order, err := maybe[Order](lockOrder.Where("out_business_id = ?", r.OutBusinessID))
+	order, err := maybe[Order](locked(tx).Where("out_business_id = ?", r.OutBusinessID))
 	if err != nil {
 		return checked{}, err
 	}
@@ -48,18 +55,12 @@ func (s *Store) checkPayRequest(tx, lockOrder *gorm.DB, r PayRequest) (checked, 
 	if err := found.checkClaim(r); err != nil {
 		return checked{}, err
 	}
-	if order == nil {
+	if order == nil || order.Status == OrderClosed {
 		if err := checkStillOffered(tx, found); err != nil {
 			return checked{}, err
 		}
 	}
 	return checked{found, order}, nil
-}
-
-// checked is a request that may become an attempt: its goods, and its order if there is one already.
-type checked struct {
-	goods goods
-	order *Order
 }
 
 func checkOrderOpen(order *Order, g goods) error {
@@ -76,7 +77,8 @@ func checkOrderOpen(order *Order, g goods) error {
 }
 
 // CreateAttempt makes the order if it is not there yet, closes older attempts that nobody opened, and adds a pay record
-// that can be paid until expire. A repeat of the same request finds the same record. Only the order's workflow calls it.
+// that can be paid until expire. A repeat of the same request finds the same record, or is refused when that can no
+// longer be paid. Only the order's workflow calls it.
 func (s *Store) CreateAttempt(ctx context.Context, r PayRequest, expire time.Time) (Attempt, error) {
 	var attempt Attempt
 	err := s.inTx(ctx, func(tx *gorm.DB) error {
@@ -85,16 +87,11 @@ func (s *Store) CreateAttempt(ctx context.Context, r PayRequest, expire time.Tim
 			attempt = deref(repeated)
 			return err
 		}
-		c, err := s.checkPayRequest(tx, tx.Clauses(clause.Locking{Strength: "UPDATE"}), r)
+		c, err := checkPayRequest(tx, r)
 		if err != nil {
 			return err
 		}
-		if c.order == nil {
-			attempt.Order, err = s.createOrder(tx, r, c.goods)
-		} else {
-			attempt.Order = *c.order
-			attempt.Opened, err = s.clearTheWay(tx, &attempt.Order)
-		}
+		attempt.Order, attempt.Opened, err = s.openOrder(tx, r, c)
 		if err != nil || len(attempt.Opened) > 0 {
 			return err
 		}
@@ -102,6 +99,20 @@ func (s *Store) CreateAttempt(ctx context.Context, r PayRequest, expire time.Tim
 		return err
 	})
 	return attempt, err
+}
+
+// openOrder makes the order, or makes room for a new attempt on the one that is there. Attempts that stand in the way
+// are returned: their pay page was handed out, so only Alipay can close them.
+func (s *Store) openOrder(tx *gorm.DB, r PayRequest, c checked) (Order, []ID, error) {
+	if c.order == nil {
+		order, err := s.createOrder(tx, r, c.goods)
+		return order, nil, err
+	}
+	opened, err := s.supersede(tx, c.order.ID)
+	if err != nil || len(opened) > 0 || c.order.Status == OrderUnpaid {
+		return *c.order, opened, err
+	}
+	return s.reopenOrder(tx, *c.order, c.goods)
 }
 
 func deref[T any](p *T) T {
@@ -118,8 +129,13 @@ func (s *Store) repeatedAttempt(tx *gorm.DB, r PayRequest) (*Attempt, error) {
 		return nil, err
 	}
 	record, err := maybe[PayRecord](tx.Where("order_id = ? and request_id = ?", order.ID, r.RequestID))
-	if err != nil || record == nil {
+	switch {
+	case err != nil || record == nil:
 		return nil, err
+	case record.Status != PayUnpaid:
+		return nil, Refuse(CodeOrderPaid, "the attempt of this request has status %s", record.Status)
+	case !record.Payable(s.now()):
+		return nil, Refuse(CodePayCodeExpired, "the attempt of this request is over")
 	}
 	return &Attempt{Record: *record, Order: *order}, nil
 }
@@ -143,33 +159,55 @@ func (s *Store) createOrder(tx *gorm.DB, r PayRequest, g goods) (Order, error) {
 	if err := tx.Create(&order).Error; err != nil {
 		return Order{}, err
 	}
-	for i := range g.lines {
-		g.lines[i].OrderID = order.ID
-		if g.lines[i].ID, err = s.mintID(); err != nil {
-			return Order{}, err
-		}
-	}
-	return order, tx.Create(g.lines).Error
+	return order, s.addGoods(tx, order.ID, g)
 }
 
-// clearTheWay makes room for a new attempt on an order that exists: older attempts that nobody opened are closed, a
-// closed order is opened again. Attempts that were opened are returned: only Alipay can close those.
-func (s *Store) clearTheWay(tx *gorm.DB, order *Order) ([]ID, error) {
-	live := func() *gorm.DB {
-		return tx.Model(&PayRecord{}).Where("order_id = ? and status = ? and close_date is null", order.ID, PayUnpaid)
+func (s *Store) addGoods(tx *gorm.DB, orderID ID, g goods) (err error) {
+	for i := range g.lines {
+		g.lines[i].OrderID = orderID
+		if g.lines[i].ID, err = s.mintID(); err != nil {
+			return err
+		}
 	}
-	if err := live().Where("open_date is null").Update("close_date", s.now()).Error; err != nil {
+	return tx.Create(g.lines).Error
+}
+
+// reopenOrder makes a closed order payable again, at the price of today.
+func (s *Store) reopenOrder(tx *gorm.DB, order Order, g goods) (Order, []ID, error) {
+	detail, err := g.detail()
+	if err != nil {
+		return order, nil, err
+	}
+	if err := s.moveOrder(tx, order.ID, OrderUnpaid, "reopened", nil); err != nil {
+		return order, nil, err
+	}
+	order.Status, order.TotalPrice, order.OrderName, order.OrderDetail = OrderUnpaid, g.price, g.name, &detail
+	err = tx.Model(&order).Select("total_price", "order_name", "order_detail").Updates(&order).Error
+	if err != nil {
+		return order, nil, err
+	}
+	if err := tx.Where("order_id = ?", order.ID).Delete(&OrderGoods{}).Error; err != nil {
+		return order, nil, err
+	}
+	return order, nil, s.addGoods(tx, order.ID, g)
+}
+
+// live are the order's attempts that may still be paid, as far as our books tell.
+func live(tx *gorm.DB, orderID ID) *gorm.DB {
+	return tx.Model(&PayRecord{}).Where("order_id = ? and status = ? and close_date is null", orderID, PayUnpaid)
+}
+
+// supersede closes the attempts that nobody opened, and returns those that somebody did and that we still hand out.
+func (s *Store) supersede(tx *gorm.DB, orderID ID) (opened []ID, err error) {
+	if err := s.closeUnopened(tx, orderID); err != nil {
 		return nil, err
 	}
-	var opened []ID
-	if err := live().Order("id").Pluck("pay_no", &opened).Error; err != nil || len(opened) > 0 {
-		return opened, err
-	}
-	if order.Status != OrderClosed {
-		return nil, nil
-	}
-	order.Status = OrderUnpaid
-	return nil, s.moveOrder(tx, order.ID, OrderUnpaid, "reopened", nil)
+	err = live(tx, orderID).Where("supersede_date is null").Order("id").Pluck("pay_no", &opened).Error
+	return opened, err
+}
+
+func (s *Store) closeUnopened(tx *gorm.DB, orderID ID) error {
+	return live(tx, orderID).Where("open_date is null").Updates(map[string]any{"close_date": s.now(), "supersede_date": s.now()}).Error
 }
 
 func (s *Store) addRecord(tx *gorm.DB, order Order, requestID string, expire time.Time) (PayRecord, error) {
@@ -193,13 +231,13 @@ func (s *Store) addRecord(tx *gorm.DB, order Order, requestID string, expire tim
 }
 
 // moveOrder takes the order to the next status if the table of transitions allows it, and notes it; otherwise it
-// returns errNotMoved.
+// returns errNotMoved. payNo is the attempt that paid it, or nil.
 func (s *Store) moveOrder(tx *gorm.DB, id ID, next OrderStatus, event string, payNo *ID) error {
 	var from string
 	moved := tx.Raw(`
-		update xc_orders o set status = ? from xc_orders was
+		update xc_orders o set status = ?, paid_by = coalesce(o.paid_by, ?) from xc_orders was
 		where o.id = ? and was.id = o.id and o.status in ? returning was.status`,
-		next, id, before(orderTransitions, next)).Scan(&from)
+		next, payNo, id, before(orderTransitions, next)).Scan(&from)
 	if moved.Error != nil {
 		return moved.Error
 	}
@@ -216,7 +254,7 @@ func (s *Store) OpenAttempt(ctx context.Context, payNo ID) (PayRecord, error) {
 	now := s.now()
 	var opened []PayRecord
 	err := s.db.WithContext(ctx).Model(&opened).Clauses(clause.Returning{}).
-		Where("pay_no = ? and status = ? and close_date is null and expire_date > ?", payNo, PayUnpaid, now).
+		Where("pay_no = ? and status = ? and supersede_date is null and close_date is null and expire_date > ?", payNo, PayUnpaid, now).
 		Where("exists (select 1 from xc_orders o where o.id = order_id and o.status = ?)", OrderUnpaid).
 		Update("open_date", gorm.Expr("coalesce(open_date, ?)", now)).Error
 	if err != nil {
@@ -244,31 +282,45 @@ func (s *Store) OpenAttempt(ctx context.Context, payNo ID) (PayRecord, error) {
 
 // CloseAttempt notes that nobody can pay the attempt any more. A paid one is left alone.
 func (s *Store) CloseAttempt(ctx context.Context, payNo ID) error {
-	return s.db.WithContext(ctx).Model(&PayRecord{}).
-		Where("pay_no = ? and status = ? and close_date is null", payNo, PayUnpaid).
-		Update("close_date", s.now()).Error
+	return s.endAttempt(ctx, payNo, "close_date", "supersede_date")
+}
+
+// SupersedeAttempt notes that the attempt is not handed out any more. A page that is open may still be paid.
+func (s *Store) SupersedeAttempt(ctx context.Context, payNo ID) error {
+	return s.endAttempt(ctx, payNo, "supersede_date")
+}
+
+func (s *Store) endAttempt(ctx context.Context, payNo ID, columns ...string) error {
+	changes := map[string]any{}
+	for _, column := range columns {
+		changes[column] = gorm.Expr("coalesce("+column+", ?)", s.now())
+	}
+	return s.db.WithContext(ctx).Model(&PayRecord{}).Where("pay_no = ? and status = ?", payNo, PayUnpaid).Updates(changes).Error
 }
 
 // LiveAttempts lists the order's attempts that may still be paid as far as our books tell: unpaid and not closed.
 func (s *Store) LiveAttempts(ctx context.Context, orderID ID) ([]PayRecord, error) {
 	var records []PayRecord
-	err := s.db.WithContext(ctx).
-		Where("order_id = ? and status = ? and close_date is null", orderID, PayUnpaid).Order("id").Find(&records).Error
+	err := live(s.db.WithContext(ctx), orderID).Order("id").Find(&records).Error
 	return records, err
 }
 
-// CloseOrder closes the order and its attempts that nobody opened, if it is unpaid and no opened attempt is left. It
-// returns the order's status afterwards.
+// CloseOrder closes the order and its attempts that nobody opened, if it is unpaid and none of its attempts has time
+// left, or was opened and not closed since. It returns the order's status afterwards.
 func (s *Store) CloseOrder(ctx context.Context, orderID ID) (OrderStatus, error) {
 	var status OrderStatus
 	err := s.inTx(ctx, func(tx *gorm.DB) error {
-		order, err := first[Order](tx.Clauses(clause.Locking{Strength: "UPDATE"}).Where("id = ?", orderID), CodeNotFound)
+		order, err := first[Order](locked(tx).Where("id = ?", orderID), CodeNotFound)
 		status = order.Status
 		if err != nil || status != OrderUnpaid {
 			return err
 		}
-		opened, err := s.clearTheWay(tx, &order)
-		if err != nil || len(opened) > 0 {
+		var inTheWay int64
+		err = live(tx, orderID).Where("open_date is not null or expire_date > ?", s.now()).Count(&inTheWay).Error
+		if err != nil || inTheWay > 0 {
+			return err
+		}
+		if err := s.closeUnopened(tx, orderID); err != nil {
 			return err
 		}
 		status = OrderClosed
@@ -280,11 +332,6 @@ func (s *Store) CloseOrder(ctx context.Context, orderID ID) (OrderStatus, error)
 // Order finds an order by its id; otherwise CodeNotFound.
 func (s *Store) Order(ctx context.Context, id ID) (Order, error) {
 	return first[Order](s.db.WithContext(ctx).Where("id = ?", id), CodeNotFound)
-}
-
-// OrderOf finds a user's own order by what it buys; nil if there is none.
-func (s *Store) OrderOf(ctx context.Context, outBusinessID string) (*Order, error) {
-	return maybe[Order](s.db.WithContext(ctx).Where("out_business_id = ?", outBusinessID))
 }
 
 // PayRecord finds an attempt by its pay number; otherwise CodePayRecordNotFound.

@@ -15,7 +15,6 @@ type PayCode struct {
 	Status     PayStatus  `json:"status"`
 	CreateDate time.Time  `json:"createDate"`
 	ExpireDate time.Time  `json:"expireDate"`
-	QRCode     string     `json:"qrcode"` // data:image/png;base64,…
-	Payable    bool       `json:"payable"`
+	QRCode     string     `json:"qrcode"`           // data:image/png;base64,…
 	Opened     []ID       `json:"opened,omitempty"` // close these at Alipay and ask again; then all else is empty
 }

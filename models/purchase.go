@@ -39,7 +39,8 @@ type goods struct {
 
 // kind is one type of order: how its goods are found, and how they are handed over once paid.
 type kind struct {
-	find func(s *Store, tx *gorm.DB, outBusinessID string) (goods, error)
+	find func(tx *gorm.DB, outBusinessID string) (goods, error) // locks what it finds
+
 	// fulfil hands the goods over. It is called by every settling and by every message about it, so a repeat must
 	// change nothing, and must put back what is missing.
 	fulfil func(s *Store, tx *gorm.DB, order Order, paidAt time.Time) error
@@ -58,12 +59,12 @@ func kindOf(t OrderType) (kind, error) {
 	return k, nil
 }
 
-func findChosenCourse(_ *Store, tx *gorm.DB, outBusinessID string) (goods, error) {
+func findChosenCourse(tx *gorm.DB, outBusinessID string) (goods, error) {
 	id, err := ParseID(outBusinessID)
 	if err != nil {
 		return goods{}, Refuse(CodeChooseNotFound, "outBusinessId %q", outBusinessID)
 	}
-	chosen, err := first[ChooseCourse](tx.Where("id = ? and order_type = ?", id, ChoosePaid), CodeChooseNotFound)
+	chosen, err := first[ChooseCourse](locked(tx).Where("id = ? and order_type = ?", id, ChoosePaid), CodeChooseNotFound)
 	if err != nil {
 		return goods{}, err
 	}
@@ -98,9 +99,6 @@ func checkStillOffered(tx *gorm.DB, g goods) error {
 
 // checkClaim compares what the client says with what our tables say.
 func (g goods) checkClaim(r PayRequest) error {
-	if g.userID != r.UserID {
-		return Refuse(CodeChooseNotFound, "belongs to another user")
-	}
 	if g.price != r.TotalPrice {
 		return Refuse(CodePriceMismatch, "claimed %s, is %s", r.TotalPrice, g.price)
 	}

@@ -26,6 +26,8 @@ type Settlement struct {
 	// Duplicate: the order had been paid by another attempt. The money is in the books, the goods are not handed over
 	// again, and somebody has to give the money back.
 	Duplicate bool `json:"duplicate,omitempty"`
+	// Opened lists the order's other attempts whose pay page is open somewhere: they may still be paid.
+	Opened []ID `json:"opened,omitempty"`
 }
 
 // Settle takes a payment into the books in one transaction: the pay record, the order, the goods handed over, the
@@ -39,21 +41,29 @@ func (s *Store) Settle(ctx context.Context, p Payment) (Settlement, error) {
 			return err
 		}
 		done.OrderID = record.OrderID
-		if !fresh {
-			done.Duplicate, err = paidByAnother(tx, record)
-			return err
-		}
-		err = s.moveOrder(tx, record.OrderID, OrderPaid, "paid", &p.PayNo)
-		if errors.Is(err, errNotMoved) {
-			done.Duplicate = true
-			return audit(tx, Audit{OrderID: record.OrderID, PayNo: &p.PayNo, CreateDate: s.now(), Event: "paid_twice"})
-		}
+		done.Duplicate, err = s.takePayment(tx, record, fresh)
 		if err != nil {
 			return err
 		}
-		return s.handOver(tx, record)
+		return live(tx, record.OrderID).Order("id").Pluck("pay_no", &done.Opened).Error
 	})
 	return done, err
+}
+
+// takePayment moves the order on a fresh payment. duplicate: another attempt had paid the order.
+func (s *Store) takePayment(tx *gorm.DB, record PayRecord, fresh bool) (duplicate bool, err error) {
+	if !fresh {
+		order, err := first[Order](tx.Where("id = ?", record.OrderID), CodeNotFound)
+		return order.PaidBy == nil || *order.PaidBy != record.PayNo, err
+	}
+	err = s.moveOrder(tx, record.OrderID, OrderPaid, "paid", &record.PayNo)
+	if errors.Is(err, errNotMoved) {
+		return true, audit(tx, Audit{OrderID: record.OrderID, PayNo: &record.PayNo, CreateDate: s.now(), Event: "paid_twice"})
+	}
+	if err != nil {
+		return false, err
+	}
+	return false, s.handOver(tx, record)
 }
 
 // markPaid moves the pay record to paid. fresh is false when this very trade had been noted before.
@@ -65,6 +75,9 @@ func (s *Store) markPaid(tx *gorm.DB, p Payment) (record PayRecord, fresh bool, 
 			"status": PayPaid, "out_pay_no": p.TradeNo, "pay_success_time": p.PaidAt,
 			"close_date": gorm.Expr("coalesce(close_date, ?)", s.now()),
 		}).Error
+	if violates(err, "xc_pay_record_out_pay_no") {
+		return record, false, Refuse(CodeTradeDiffers, "trade %s has paid another attempt", p.TradeNo)
+	}
 	if err != nil {
 		return record, false, err
 	}
@@ -83,13 +96,6 @@ func (s *Store) markPaid(tx *gorm.DB, p Payment) (record PayRecord, fresh bool, 
 	return record, false, nil
 }
 
-// paidByAnother says whether it was another attempt than this paid one that moved the order to paid.
-func paidByAnother(tx *gorm.DB, record PayRecord) (bool, error) {
-	var n int64
-	err := tx.Model(&Audit{}).Where("order_id = ? and pay_no = ? and event = ?", record.OrderID, record.PayNo, "paid").Count(&n).Error
-	return n == 0, err
-}
-
 // handOver gives the learner what was paid, closes attempts that nobody opened, and leaves the message in the outbox.
 func (s *Store) handOver(tx *gorm.DB, record PayRecord) error {
 	order, err := first[Order](tx.Where("id = ?", record.OrderID), CodeNotFound)
@@ -103,10 +109,7 @@ func (s *Store) handOver(tx *gorm.DB, record PayRecord) error {
 	if err := k.fulfil(s, tx, order, *record.PaySuccessTime); err != nil {
 		return err
 	}
-	err = tx.Model(&PayRecord{}).
-		Where("order_id = ? and status = ? and open_date is null and close_date is null", order.ID, PayUnpaid).
-		Update("close_date", s.now()).Error
-	if err != nil {
+	if err := s.closeUnopened(tx, order.ID); err != nil {
 		return err
 	}
 	id, err := s.mintID()
@@ -126,14 +129,12 @@ func (s *Store) Fulfil(ctx context.Context, t OrderType, outBusinessID string) (
 		return false, err
 	}
 	err = s.inTx(ctx, func(tx *gorm.DB) error {
-		// Locked, so that a refund cannot take the goods back between the look and the hand-over.
-		order, err := first[Order](tx.Clauses(clause.Locking{Strength: "SHARE"}).
-			Where("out_business_id = ? and order_type = ?", outBusinessID, t), CodeNotFound)
+		// Locked, so that nobody else hands over, and no refund takes the goods back, between the look and the step.
+		order, err := first[Order](locked(tx).Where("out_business_id = ? and order_type = ?", outBusinessID, t), CodeNotFound)
 		if err != nil || (order.Status != OrderPaid && order.Status != OrderFinished) {
 			return err
 		}
-		record, err := first[PayRecord](tx.Where("order_id = ? and status = ?", order.ID, PayPaid).Order("pay_success_time"),
-			CodePayRecordNotFound)
+		record, err := first[PayRecord](tx.Where("pay_no = ?", order.PaidBy), CodePayRecordNotFound)
 		if err != nil {
 			return err
 		}

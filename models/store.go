@@ -5,10 +5,13 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
 	"gorm.io/gorm/logger"
 )
 
@@ -51,9 +54,26 @@ func NewStore(pool *sql.DB, newID func() (int64, error), now func() time.Time) (
 // Ping asks Postgres whether it answers.
 func (s *Store) Ping(ctx context.Context) error { return s.db.WithContext(ctx).Exec("select 1").Error }
 
-// inTx runs fn in one transaction.
+// inTx runs fn in one transaction. Data that Postgres cannot take, such as text with a NUL, is refused: trying again
+// would not help.
 func (s *Store) inTx(ctx context.Context, fn func(tx *gorm.DB) error) error {
-	return s.db.WithContext(ctx).Transaction(fn)
+	err := s.db.WithContext(ctx).Transaction(fn)
+	var fault *pgconn.PgError
+	if errors.As(err, &fault) && strings.HasPrefix(fault.Code, dataException) {
+		return Refuse(CodeInvalid, "Postgres says %s: %s", fault.Code, fault.Message)
+	}
+	return err
+}
+
+const (
+	dataException   = "22"    // SQLSTATE class
+	uniqueViolation = "23505" // SQLSTATE
+)
+
+// violates says whether err is a breach of the named unique constraint.
+func violates(err error, constraint string) bool {
+	var fault *pgconn.PgError
+	return errors.As(err, &fault) && fault.Code == uniqueViolation && fault.ConstraintName == constraint
 }
 
 func (s *Store) mintID() (ID, error) {
@@ -82,5 +102,8 @@ func maybe[T any](query *gorm.DB) (*T, error) {
 	}
 	return &rows[0], nil
 }
+
+// locked makes a query wait for, and then hold, the rows that it reads.
+func locked(tx *gorm.DB) *gorm.DB { return tx.Clauses(clause.Locking{Strength: "UPDATE"}) }
 
 func audit(tx *gorm.DB, entries ...Audit) error { return tx.Create(entries).Error }

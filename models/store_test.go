@@ -158,7 +158,46 @@ func TestPriceIsFollowedUntilAnOrderFixesIt(t *testing.T) {
 
 	require.NoError(t, b.exec(`update course_publish set price = 3.00 where id = 1`))
 	require.Equal(t, models.Money(2_00), b.choose("u").CoursePrice, "the order has fixed it")
-	b.attempt(chosen, "r2")
+	record := b.attempt(chosen, "r2")
+
+	b.now = b.now.Add(15 * time.Minute)
+	status, err := b.CloseOrder(t.Context(), record.OrderID)
+	require.NoError(t, err)
+	require.Equal(t, models.OrderClosed, status)
+	requireRefused(t, b.CheckPayRequest(t.Context(), payRequest(chosen, "r3")), models.CodePriceChanged)
+	chosen = b.choose("u")
+	require.Equal(t, models.Money(3_00), chosen.CoursePrice, "a closed order fixes nothing")
+	again := b.attempt(chosen, "r3")
+	require.Equal(t, record.OrderID, again.OrderID)
+	require.Equal(t, models.Money(3_00), again.TotalPrice)
+	require.Equal(t, 1, b.count(`select count(*) from xc_orders_goods g join xc_orders o on o.id = g.order_id where goods_price = 3 and total_price = 3`))
+
+	b.now = b.now.Add(15 * time.Minute)
+	_, err = b.CloseOrder(t.Context(), record.OrderID)
+	require.NoError(t, err)
+	require.NoError(t, b.exec(`update course_publish set status = '203003' where id = 1`))
+	requireRefused(t, b.CheckPayRequest(t.Context(), payRequest(chosen, "r4")), models.CodeCourseNotFound)
+}
+
+// An order and a new price are made at once: the learner pays what the choice says, or is told that it changed.
+func TestPriceChangesWhileTheOrderIsMade(t *testing.T) {
+	t.Parallel()
+	b := openBooks(t)
+	for i := range 10 {
+		user := "u" + strconv.Itoa(i)
+		chosen := b.choose(user)
+		require.NoError(t, b.exec(`update course_publish set price = price + 1 where id = 1`))
+		atOnce(2, func(n int) error {
+			if n == 0 {
+				_, _, err := b.ChooseCourse(t.Context(), user, 1)
+				return err
+			}
+			_, err := b.CreateAttempt(t.Context(), payRequest(chosen, "r"), b.now.Add(time.Minute))
+			return err
+		})
+	}
+	require.Zero(t, b.count(`select count(*) from xc_orders o join xc_choose_course c on c.id::text = o.out_business_id
+		where o.total_price <> c.course_price`))
 }
 
 func TestPayRequestsThatDifferAreRefused(t *testing.T) {
@@ -217,6 +256,31 @@ func TestOneOrderWhateverIsAsked(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []models.ID{second.PayNo}, third.Opened, "only Alipay can close what was opened")
 	require.Equal(t, 2, b.count(`select count(*) from xc_pay_record`))
+
+	require.NoError(t, b.SupersedeAttempt(t.Context(), second.PayNo), "Alipay does not know it yet")
+	_, err = b.OpenAttempt(t.Context(), second.PayNo)
+	requireRefused(t, err, models.CodePayCodeExpired)
+	last := b.attempt(chosen, "r3")
+	live, err := b.LiveAttempts(t.Context(), first.OrderID)
+	require.NoError(t, err)
+	require.Len(t, live, 2, "its page may be open: it is still watched")
+	done, err := b.Settle(t.Context(), b.payment(last, "T"))
+	require.NoError(t, err)
+	require.Equal(t, []models.ID{second.PayNo}, done.Opened)
+}
+
+func TestRepeatOfARequestThatIsOver(t *testing.T) {
+	t.Parallel()
+	b := openBooks(t)
+	chosen := b.choose("u")
+	record := b.attempt(chosen, "r1")
+	b.now = b.now.Add(15 * time.Minute)
+	_, err := b.CreateAttempt(t.Context(), payRequest(chosen, "r1"), b.now.Add(time.Minute))
+	requireRefused(t, err, models.CodePayCodeExpired)
+	_, err = b.Settle(t.Context(), b.payment(record, "T"))
+	require.NoError(t, err)
+	_, err = b.CreateAttempt(t.Context(), payRequest(chosen, "r1"), b.now.Add(time.Minute))
+	requireRefused(t, err, models.CodeOrderPaid)
 }
 
 func TestOpeningWhatCannotBePaid(t *testing.T) {
@@ -238,8 +302,11 @@ func TestSettlingIsOneStepHoweverOften(t *testing.T) {
 	t.Parallel()
 	b := openBooks(t)
 	chosen := b.choose("u")
-	unopened := b.attempt(chosen, "r0")
 	record := b.attempt(chosen, "r")
+	_, err := b.OpenAttempt(t.Context(), record.PayNo)
+	require.NoError(t, err)
+	require.NoError(t, b.SupersedeAttempt(t.Context(), record.PayNo))
+	unopened := b.attempt(chosen, "r0")
 	b.now = b.now.Add(10 * time.Minute)
 	for _, err := range atOnce(20, func(int) error {
 		done, err := b.Settle(t.Context(), b.payment(record, "T1"))
@@ -308,6 +375,10 @@ func TestClosingAndReopeningAnOrder(t *testing.T) {
 	record := b.attempt(chosen, "r1")
 	status, err := b.CloseOrder(t.Context(), record.OrderID)
 	require.NoError(t, err)
+	require.Equal(t, models.OrderUnpaid, status, "there is time left")
+	b.now = b.now.Add(15 * time.Minute)
+	status, err = b.CloseOrder(t.Context(), record.OrderID)
+	require.NoError(t, err)
 	require.Equal(t, models.OrderClosed, status)
 	_, err = b.OpenAttempt(t.Context(), record.PayNo)
 	requireRefused(t, err, models.CodePayCodeExpired)
@@ -317,6 +388,7 @@ func TestClosingAndReopeningAnOrder(t *testing.T) {
 	require.Equal(t, 1, b.count(`select count(*) from xc_orders where status = '600001'`))
 	_, err = b.OpenAttempt(t.Context(), again.PayNo)
 	require.NoError(t, err)
+	b.now = b.now.Add(time.Hour)
 	status, err = b.CloseOrder(t.Context(), record.OrderID)
 	require.NoError(t, err)
 	require.Equal(t, models.OrderUnpaid, status, "an opened attempt stands in the way")
@@ -332,6 +404,7 @@ func TestPaymentAfterTheOrderWasClosed(t *testing.T) {
 	t.Parallel()
 	b := openBooks(t)
 	record := b.attempt(b.choose("u"), "r1")
+	b.now = b.now.Add(15 * time.Minute)
 	_, err := b.CloseOrder(t.Context(), record.OrderID)
 	require.NoError(t, err)
 	_, err = b.Settle(t.Context(), b.payment(record, "T"))
@@ -475,5 +548,9 @@ func TestTablesRefuseWhatMustNotBe(t *testing.T) {
 	require.Error(t, b.exec(`insert into xc_course_tables select 1, 1, user_id, course_id, company_id, course_name, course_type, create_date, validtime_start, validtime_end from xc_course_tables`), "second row a learner and course")
 	other := b.attempt(b.choose("v"), "r")
 	_, err = b.Settle(t.Context(), b.payment(other, "T"))
-	require.Error(t, err, "one trade pays one attempt")
+	requireRefused(t, err, models.CodeTradeDiffers)
+	r := payRequest(b.choose("w"), "r")
+	r.OrderDescrip = "a\x00b"
+	_, err = b.CreateAttempt(t.Context(), r, b.now.Add(time.Minute))
+	requireRefused(t, err, models.CodeInvalid)
 }

@@ -84,6 +84,7 @@ type Order struct {
 	OrderDescrip  *string
 	OrderDetail   *string // the goods as JSON, made from our tables
 	OutBusinessID string
+	PaidBy        *ID // the pay number of the attempt that paid it
 }
 
 // TableName is xc_orders.
@@ -120,6 +121,7 @@ type PayRecord struct {
 	RequestID      string
 	ExpireDate     time.Time  // Alipay's time_expire
 	OpenDate       *time.Time // when the pay page was first handed out
+	SupersedeDate  *time.Time // when we stopped to hand it out; a page that is open may still be paid
 	CloseDate      *time.Time // when nobody could pay it any more
 }
 
@@ -128,7 +130,7 @@ func (PayRecord) TableName() string { return "xc_pay_record" }
 
 // Payable says whether a learner may still be sent to the cashier with this attempt.
 func (p *PayRecord) Payable(now time.Time) bool {
-	return p.Status == PayUnpaid && p.CloseDate == nil && p.ExpireDate.After(now)
+	return p.Status == PayUnpaid && p.SupersedeDate == nil && p.CloseDate == nil && p.ExpireDate.After(now)
 }
 
 // Message is a row of mq_message: a settled result on its way to the broker.

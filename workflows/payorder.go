@@ -25,15 +25,20 @@ func PayOrderWorkflow(ctx workflow.Context, in PayOrderInput) error {
 		return err
 	}
 	for {
-		if err := o.awaitHandlers(ctx); err != nil || !o.goesOn() {
+		if err := o.awaitHandlers(ctx); err != nil {
 			return err
 		}
-		payment := o.awaitPayment(ctx)
+		o.takeNews(ctx)
 		var err error
-		if payment != nil {
-			err = o.settle(ctx, *payment)
-		} else {
+		switch {
+		case len(o.arrived) > 0:
+			err = o.settleNext(ctx)
+		case o.timeUp:
 			err = o.closeUnpaid(ctx)
+		case o.payable:
+			o.awaitNews(ctx)
+		default:
+			return nil
 		}
 		if err != nil {
 			return err
@@ -84,83 +89,70 @@ func (o *payOrder) hear(p models.Payment) {
 	}
 }
 
-// goesOn says whether there is anything left to wait for or to settle.
-func (o *payOrder) goesOn() bool {
-	return o.payable || len(o.arrived) > 0 || o.news.HasPending()
-}
-
-// awaitFirstWord waits for the message that started this run. It is there already, unless it was an update that got
-// lost; so the timer is cancelled before it costs an event.
-func (o *payOrder) awaitFirstWord(ctx workflow.Context) error {
-	ctx, cancel := workflow.WithCancel(ctx)
-	defer cancel()
-	_, err := workflow.AwaitWithTimeout(ctx, firstWord, func() bool { return o.begun || o.news.HasPending() })
-	return err
-}
-
-// awaitHandlers lets everybody who asked get an answer before the story goes on, or ends.
-func (o *payOrder) awaitHandlers(ctx workflow.Context) error {
-	return workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) })
-}
-
-// awaitPayment waits for the first of: callback, payment found by asking, end of the time to pay. Then it returns nil.
-func (o *payOrder) awaitPayment(ctx workflow.Context) *models.Payment {
-	o.keepWatch(ctx)
-	for len(o.arrived) == 0 && !o.timeUp {
-		o.doing(ctx, waitingForBuyer)
+// takeNews takes in what has come so far, without waiting.
+func (o *payOrder) takeNews(ctx workflow.Context) {
+	for o.news.HasPending() {
 		o.news.Select(ctx)
 	}
-	if len(o.arrived) == 0 {
-		o.timeUp = false
-		return nil
-	}
-	next := o.arrived[0]
-	o.arrived = o.arrived[1:]
-	return &next
 }
 
-// settle takes a payment into the books and delivers what was bought, however long that takes.
-func (o *payOrder) settle(ctx workflow.Context, p models.Payment) error {
+// awaitNews waits for the first of: callback, payment found by asking, end of the time to pay.
+func (o *payOrder) awaitNews(ctx workflow.Context) {
+	o.doing(ctx, waitingForBuyer)
+	o.keepWatch(ctx)
+	o.news.Select(ctx)
+}
+
+// settleNext takes the next payment into the books and delivers what was bought, however long that takes.
+func (o *payOrder) settleNext(ctx workflow.Context) error {
 	if err := o.pen.Lock(ctx); err != nil {
 		return err
 	}
 	defer o.pen.Unlock()
+	payment := o.arrived[0]
+	o.arrived = o.arrived[1:]
 	for {
 		o.doing(ctx, settling)
 		var done models.Settlement
-		err := workflow.ExecuteActivity(untilDone(ctx, "settle "+p.PayNo.String()), o.steps.Settle, p).Get(ctx, &done)
+		err := workflow.ExecuteActivity(untilDone(ctx, "入账 settle "+payment.PayNo.String()), o.steps.Settle, payment).Get(ctx, &done)
 		if err == nil && !done.Duplicate {
-			o.payable = false
-			o.state.OrderID, o.state.PayNo = done.OrderID, p.PayNo
-			return o.show(ctx, models.OrderPaid)
+			return o.paid(ctx, payment, done)
 		}
-		decision, err := o.park(ctx, p, err)
-		if err != nil || decision.Action == ActionClose {
+		decision, err := o.park(ctx, payment, err)
+		if err != nil {
 			return err
+		}
+		if decision.Action == ActionClose {
+			return workflow.ExecuteLocalActivity(patiently(ctx), o.steps.GiveUpAttempt, payment.PayNo).Get(ctx, nil)
 		}
 	}
 }
 
-// closeUnpaid closes the order when nobody paid in time. An attempt whose page was opened is closed at Alipay first; if
-// that finds it paid, the order is settled instead.
+// paid notes that the order is paid, and closes other attempts that are open somewhere. One that cannot be closed now
+// is watched until its time is over.
+func (o *payOrder) paid(ctx workflow.Context, p models.Payment, done models.Settlement) error {
+	o.state.OrderID, o.state.PayNo = done.OrderID, p.PayNo
+	o.payable = false
+	for _, payNo := range done.Opened {
+		closing, err := o.closeAtAlipay(ctx, payNo)
+		settled := closing.Closed || closing.Payment != nil
+		o.payable = o.payable || err != nil || !settled
+	}
+	return o.show(ctx, models.OrderPaid)
+}
+
+// closeUnpaid closes the order when nobody paid in time, or finds that somebody still can.
 func (o *payOrder) closeUnpaid(ctx workflow.Context) error {
 	if err := o.pen.Lock(ctx); err != nil {
 		return err
 	}
 	defer o.pen.Unlock()
-	for {
-		o.doing(ctx, closing)
-		var left activities.Unpaid
-		if err := workflow.ExecuteLocalActivity(patiently(ctx), o.steps.CloseUnpaid, o.state.OrderID).Get(ctx, &left); err != nil {
-			return err
-		}
-		if len(left.Opened) == 0 {
-			o.payable = left.Payable
-			return o.show(ctx, left.Status)
-		}
-		paid, err := o.closeAtAlipay(untilDone(ctx, "close at Alipay"), left.Opened)
-		if err != nil || paid {
-			return err
-		}
+	o.timeUp = false
+	o.doing(ctx, closing)
+	var status models.OrderStatus
+	if err := workflow.ExecuteLocalActivity(patiently(ctx), o.steps.CloseOrder, o.state.OrderID).Get(ctx, &status); err != nil {
+		return err
 	}
+	o.payable = status == models.OrderUnpaid
+	return o.show(ctx, status)
 }

@@ -25,7 +25,7 @@ const (
 var (
 	steps   *activities.Activities
 	request = models.PayRequest{RequestID: "r", UserID: "52", TotalPrice: 1_00}
-	code    = models.PayCode{PayNo: payNo, OrderID: orderID, Payable: true, QRCode: "data:"}
+	code    = models.PayCode{PayNo: payNo, OrderID: orderID, QRCode: "data:"}
 	payment = models.Payment{PayNo: payNo, TradeNo: "T1", Amount: 1_00}
 )
 
@@ -127,36 +127,32 @@ func TestUnpaidOrderIsClosed(t *testing.T) {
 	s := newStory(t)
 	s.offers()
 	s.watchFor(15*time.Minute, nil)
-	s.OnActivity(steps.CloseUnpaid, mock.Anything, orderID).Return(activities.Unpaid{Status: models.OrderClosed}, nil).Once()
+	s.OnActivity(steps.CloseOrder, mock.Anything, orderID).Return(models.OrderClosed, nil).Once()
 	s.ask(0, workflows.UpdateRequestPayment, request)
 	s.run()
 	require.Equal(t, models.OrderClosed, s.state().OrderStatus)
 }
 
-func TestPaidDuringTheClose(t *testing.T) {
+func TestOrderThatCannotBeClosedYetIsWatchedOn(t *testing.T) {
 	s := newStory(t)
 	s.offers()
-	s.watchFor(15*time.Minute, nil)
-	s.OnActivity(steps.CloseUnpaid, mock.Anything, orderID).Return(activities.Unpaid{Opened: []models.ID{payNo}}, nil).Once()
-	s.OnActivity(steps.CloseAttempt, mock.Anything, payNo).Return(&payment, nil).Once()
+	s.OnActivity(steps.WatchPayment, mock.Anything, orderID).Return(nil, nil).After(15 * time.Minute).Once()
+	s.OnActivity(steps.CloseOrder, mock.Anything, orderID).Return(models.OrderUnpaid, nil).Once()
+	s.OnActivity(steps.WatchPayment, mock.Anything, orderID).Return(&payment, nil).After(time.Minute).Once()
 	s.settlesOnce()
 	s.ask(0, workflows.UpdateRequestPayment, request)
 	s.run()
 	require.Equal(t, models.OrderPaid, s.state().OrderStatus)
 }
 
-func TestNewCodeWhileTheOrderIsBeingClosed(t *testing.T) {
+func TestNewCodeForAnOrderThatIsBeingClosed(t *testing.T) {
 	s := newStory(t)
 	s.offers()
 	s.watchFor(15*time.Minute, nil)
-	s.OnActivity(steps.CloseUnpaid, mock.Anything, orderID).
-		Return(activities.Unpaid{Opened: []models.ID{payNo}}, nil).Once()
-	s.OnActivity(steps.CloseAttempt, mock.Anything, payNo).Return(nil, nil).After(time.Minute).Once()
-	s.OnActivity(steps.CloseUnpaid, mock.Anything, orderID).
-		Return(activities.Unpaid{Status: models.OrderClosed}, nil)
+	s.OnActivity(steps.CloseOrder, mock.Anything, orderID).Return(models.OrderClosed, nil).After(2 * time.Second)
 	s.settlesOnce()
 	s.ask(0, workflows.UpdateRequestPayment, request)
-	again := s.ask(15*time.Minute+30*time.Second, workflows.UpdateRequestPayment, request)
+	again := s.ask(15*time.Minute+time.Second, workflows.UpdateRequestPayment, request)
 	s.signal(20*time.Minute, workflows.SignalPaymentNotified, payment)
 	s.run()
 	require.NoError(t, again.err)
@@ -168,7 +164,10 @@ func TestOlderOpenedAttemptIsClosedAtAlipayFirst(t *testing.T) {
 	s.OnActivity(steps.CreateAttempt, mock.Anything, mock.Anything).Return(models.PayCode{Opened: []models.ID{199}}, nil).Once()
 	closed := false
 	s.OnActivity(steps.CloseAttempt, mock.Anything, models.ID(199)).
-		Return(func(context.Context, models.ID) (*models.Payment, error) { closed = true; return nil, nil }).Once()
+		Return(func(context.Context, models.ID) (activities.Closing, error) {
+			closed = true
+			return activities.Closing{Closed: true}, nil
+		}).Once()
 	s.OnActivity(steps.CreateAttempt, mock.Anything, mock.Anything).
 		Return(func(context.Context, models.PayRequest) (models.PayCode, error) {
 			require.True(t, closed)
@@ -185,11 +184,45 @@ func TestOlderOpenedAttemptIsClosedAtAlipayFirst(t *testing.T) {
 func TestOlderAttemptTurnsOutPaid(t *testing.T) {
 	s := newStory(t)
 	s.OnActivity(steps.CreateAttempt, mock.Anything, mock.Anything).Return(models.PayCode{Opened: []models.ID{payNo}}, nil).Once()
-	s.OnActivity(steps.CloseAttempt, mock.Anything, payNo).Return(&payment, nil).Once()
+	s.OnActivity(steps.CloseAttempt, mock.Anything, payNo).Return(activities.Closing{Payment: &payment}, nil).Once()
 	s.settlesOnce()
 	got := s.ask(0, workflows.UpdateRequestPayment, request)
 	s.run()
 	requireRefused(t, got.err, models.CodeOrderPaid)
+}
+
+func TestOtherOpenAttemptsAreClosedOnceTheOrderIsPaid(t *testing.T) {
+	s := newStory(t)
+	s.OnActivity(steps.Settle, mock.Anything, payment).
+		Return(models.Settlement{OrderID: orderID, Opened: []models.ID{201, 202}}, nil).Once()
+	s.OnActivity(steps.CloseAttempt, mock.Anything, models.ID(201)).Return(activities.Closing{Closed: true}, nil).Once()
+	s.OnActivity(steps.CloseAttempt, mock.Anything, models.ID(202)).Return(activities.Closing{}, nil).Once()
+	s.watchFor(15*time.Minute, nil) // 202 is watched until its time is over
+	s.OnActivity(steps.CloseOrder, mock.Anything, orderID).Return(models.OrderPaid, nil).Once()
+	s.signal(0, workflows.SignalPaymentNotified, payment)
+	s.run()
+	require.Equal(t, models.OrderPaid, s.state().OrderStatus)
+}
+
+func TestSamePaymentAgainWhileItIsBeingSettled(t *testing.T) {
+	s := newStory(t)
+	s.OnActivity(steps.Settle, mock.Anything, payment).Return(models.Settlement{OrderID: orderID}, nil).After(5 * time.Second).Once()
+	for at := range 4 {
+		s.signal(time.Duration(at)*time.Second, workflows.SignalPaymentNotified, payment)
+	}
+	s.run()
+	require.Equal(t, models.OrderPaid, s.state().OrderStatus)
+}
+
+func TestPaymentFoundByAskingWhileItsCallbackIsBeingSettled(t *testing.T) {
+	s := newStory(t)
+	s.offers()
+	s.watchFor(12*time.Second, &payment)
+	s.OnActivity(steps.Settle, mock.Anything, payment).Return(models.Settlement{OrderID: orderID}, nil).After(5 * time.Second).Once()
+	s.ask(0, workflows.UpdateRequestPayment, request)
+	s.signal(10*time.Second, workflows.SignalPaymentNotified, payment)
+	s.run()
+	require.Equal(t, models.OrderPaid, s.state().OrderStatus)
 }
 
 func TestRefusedRequestEndsTheStory(t *testing.T) {
@@ -244,11 +277,59 @@ func TestFinalErrorWaitsForAnOperator(t *testing.T) {
 	require.Empty(t, s.state().NeedsHelp)
 }
 
+func TestDecisionOfYesterdayDecidesNothingToday(t *testing.T) {
+	s := newStory(t)
+	s.offers()
+	s.watchFor(3*time.Hour, nil)
+	s.OnActivity(steps.Settle, mock.Anything, payment).Return(models.Settlement{},
+		temporal.NewNonRetryableApplicationError("支付金额与订单金额不一致", string(models.CodeAmountDiffers), nil)).Once()
+	s.settlesOnce()
+	s.ask(0, workflows.UpdateRequestPayment, request)
+	s.signal(time.Minute, workflows.SignalOperator, workflows.Operator{Action: workflows.ActionClose})
+	s.signal(time.Hour, workflows.SignalPaymentNotified, payment)
+	s.RegisterDelayedCallback(func() { require.NotEmpty(t, s.state().NeedsHelp) }, time.Hour+time.Minute)
+	s.signal(2*time.Hour, workflows.SignalOperator, workflows.Operator{Action: workflows.ActionRetry})
+	s.run()
+	require.Equal(t, models.OrderPaid, s.state().OrderStatus)
+}
+
+func TestOperatorGivesUpAPaymentOfAnUnpaidOrder(t *testing.T) {
+	s := newStory(t)
+	s.offers()
+	s.OnActivity(steps.WatchPayment, mock.Anything, orderID).Return(&payment, nil).After(10 * time.Second).Once()
+	s.OnActivity(steps.Settle, mock.Anything, payment).Return(models.Settlement{},
+		temporal.NewNonRetryableApplicationError("支付金额与订单金额不一致", string(models.CodeAmountDiffers), nil)).Once()
+	s.OnActivity(steps.GiveUpAttempt, mock.Anything, payNo).Return(nil).Once()
+	s.OnActivity(steps.WatchPayment, mock.Anything, orderID).Return(nil, nil).After(time.Second).Once()
+	s.OnActivity(steps.CloseOrder, mock.Anything, orderID).Return(models.OrderClosed, nil).Once()
+	s.ask(0, workflows.UpdateRequestPayment, request)
+	s.signal(time.Hour, workflows.SignalOperator, workflows.Operator{Action: workflows.ActionClose})
+	s.run()
+	require.Equal(t, models.OrderClosed, s.state().OrderStatus)
+}
+
+func TestRequestsAreAnsweredWhileTheOrderIsParked(t *testing.T) {
+	s := newStory(t)
+	s.offers()
+	s.OnActivity(steps.Settle, mock.Anything, payment).Return(models.Settlement{},
+		temporal.NewNonRetryableApplicationError("选课记录不存在", string(models.CodeChooseNotFound), nil)).Once()
+	s.settlesOnce()
+	s.watchFor(3*time.Hour, nil)
+	s.signal(0, workflows.SignalPaymentNotified, payment)
+	got := s.ask(time.Minute, workflows.UpdateRequestPayment, request)
+	s.RegisterDelayedCallback(func() {
+		require.NoError(t, got.err)
+		s.SignalWorkflow(workflows.SignalOperator, workflows.Operator{Action: workflows.ActionRetry})
+	}, time.Hour)
+	s.run()
+}
+
 func TestSecondPaymentWaitsForAnOperator(t *testing.T) {
 	second := models.Payment{PayNo: 201, TradeNo: "T2", Amount: 1_00}
 	s := newStory(t)
 	s.settlesOnce()
 	s.OnActivity(steps.Settle, mock.Anything, second).Return(models.Settlement{OrderID: orderID, Duplicate: true}, nil).Once()
+	s.OnActivity(steps.GiveUpAttempt, mock.Anything, second.PayNo).Return(nil).Once()
 	s.signal(0, workflows.SignalPaymentNotified, payment)
 	s.signal(0, workflows.SignalPaymentNotified, second)
 	s.RegisterDelayedCallback(func() {
@@ -279,8 +360,10 @@ func TestCancellingTheWorkflowLosesNoPayment(t *testing.T) {
 	s.settlesOnce()
 	s.ask(0, workflows.UpdateRequestPayment, request)
 	s.RegisterDelayedCallback(s.CancelWorkflow, time.Minute)
+	again := s.ask(90*time.Second, workflows.UpdateRequestPayment, request)
 	s.signal(2*time.Minute, workflows.SignalPaymentNotified, payment)
 	s.run()
+	require.NoError(t, again.err)
 	require.Equal(t, models.OrderPaid, s.state().OrderStatus)
 }
 

@@ -25,6 +25,8 @@ func (o *payOrder) answerRequests(ctx workflow.Context) error {
 // ones that were opened are closed at Alipay first, and if one of them turns out to be paid there is no new one.
 func (o *payOrder) requestPayment(ctx workflow.Context, r models.PayRequest) (models.PayCode, error) {
 	defer func() { o.begun = true }()
+	ctx, release := workflow.NewDisconnectedContext(ctx)
+	defer release()
 	if err := o.pen.Lock(ctx); err != nil {
 		return models.PayCode{}, err
 	}
@@ -38,13 +40,15 @@ func (o *payOrder) requestPayment(ctx workflow.Context, r models.PayRequest) (mo
 		if len(code.Opened) == 0 {
 			return code, o.offer(ctx, code)
 		}
-		paid, err := o.closeAtAlipay(regularWhileSomebodyWaits(ctx), code.Opened)
-		if err != nil {
-			return models.PayCode{}, publicError(err)
-		}
-		if paid {
-			return models.PayCode{}, temporal.NewNonRetryableApplicationError(
-				models.CodeOrderPaid.Message(), string(models.CodeOrderPaid), nil)
+		for _, payNo := range code.Opened {
+			closing, err := o.closeAtAlipay(ctx, payNo)
+			if err != nil {
+				return models.PayCode{}, publicError(err)
+			}
+			if closing.Payment != nil {
+				return models.PayCode{}, temporal.NewNonRetryableApplicationError(
+					models.CodeOrderPaid.Message(), string(models.CodeOrderPaid), nil)
+			}
 		}
 	}
 }
@@ -52,7 +56,7 @@ func (o *payOrder) requestPayment(ctx workflow.Context, r models.PayRequest) (mo
 // offer notes the new attempt and starts to watch for its payment.
 func (o *payOrder) offer(ctx workflow.Context, code models.PayCode) error {
 	o.state.OrderID, o.state.PayNo = code.OrderID, code.PayNo
-	o.payable = o.payable || code.Payable
+	o.payable, o.timeUp = true, false
 	o.keepWatch(ctx)
 	return o.show(ctx, models.OrderUnpaid)
 }
@@ -60,6 +64,8 @@ func (o *payOrder) offer(ctx workflow.Context, code models.PayCode) error {
 // checkPayment asks Alipay about one attempt now. A payment that it finds goes the way of a callback.
 func (o *payOrder) checkPayment(ctx workflow.Context, payNo models.ID) (models.TradeStatus, error) {
 	defer func() { o.begun = true }()
+	ctx, release := workflow.NewDisconnectedContext(ctx)
+	defer release()
 	var trade models.Trade
 	if err := workflow.ExecuteLocalActivity(whileSomebodyWaits(ctx), o.steps.AskAlipay, payNo).Get(ctx, &trade); err != nil {
 		return "", publicError(err)
@@ -70,20 +76,15 @@ func (o *payOrder) checkPayment(ctx workflow.Context, payNo models.ID) (models.T
 	return trade.Status, nil
 }
 
-// closeAtAlipay closes attempts whose pay page was handed out. paid says that one of them turned out to be paid: it is
-// among the arrived payments now.
-func (o *payOrder) closeAtAlipay(ctx workflow.Context, payNos []models.ID) (paid bool, err error) {
-	for _, payNo := range payNos {
-		var payment *models.Payment
-		if err := workflow.ExecuteActivity(ctx, o.steps.CloseAttempt, payNo).Get(ctx, &payment); err != nil {
-			return false, err
-		}
-		if payment != nil {
-			o.found.Send(ctx, *payment)
-			return true, nil
-		}
+// closeAtAlipay closes an attempt whose pay page was handed out, or tries to for as long as somebody can be kept
+// waiting. If it turns out to be paid, the story hears of it.
+func (o *payOrder) closeAtAlipay(ctx workflow.Context, payNo models.ID) (activities.Closing, error) {
+	var closing activities.Closing
+	err := workflow.ExecuteActivity(closeWhileSomebodyWaits(ctx), o.steps.CloseAttempt, payNo).Get(ctx, &closing)
+	if err == nil && closing.Payment != nil {
+		o.found.Send(ctx, *closing.Payment)
 	}
-	return false, nil
+	return closing, err
 }
 
 // publicError keeps of an activity's failure what the caller may read: a refusal's code and message. Everything else is

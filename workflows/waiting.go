@@ -31,6 +31,20 @@ func (o *payOrder) show(ctx workflow.Context, status models.OrderStatus) error {
 		AttrOrderStatus.ValueSet(string(status)))
 }
 
+// awaitFirstWord waits for the message that started this run. It is there already, unless it was an update that got
+// lost on the way.
+func (o *payOrder) awaitFirstWord(ctx workflow.Context) error {
+	ctx, cancel := workflow.WithCancel(ctx)
+	defer cancel()
+	_, err := workflow.AwaitWithTimeout(ctx, firstWord, func() bool { return o.begun || o.news.HasPending() })
+	return err
+}
+
+// awaitHandlers lets everybody who asked get an answer before the story goes on, or ends.
+func (o *payOrder) awaitHandlers(ctx workflow.Context) error {
+	return workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) })
+}
+
 // keepWatch runs the activity that looks for a payment by asking, and notices when nobody can pay any more. It costs no
 // events while it looks: looking again is a retry of the same activity.
 func (o *payOrder) keepWatch(ctx workflow.Context) {
@@ -70,7 +84,7 @@ func (o *payOrder) park(ctx workflow.Context, p models.Payment, why error) (Oper
 	if err := workflow.UpsertTypedSearchAttributes(ctx, AttrNeedsOperator.ValueSet(true)); err != nil {
 		return Operator{}, err
 	}
-	o.pen.Unlock()
+	o.pen.Unlock() // others may go on meanwhile
 	decision := o.awaitOperator(ctx)
 	if err := o.pen.Lock(ctx); err != nil {
 		return decision, err
@@ -80,10 +94,15 @@ func (o *payOrder) park(ctx workflow.Context, p models.Payment, why error) (Oper
 	return decision, workflow.UpsertTypedSearchAttributes(ctx, AttrNeedsOperator.ValueSet(false))
 }
 
+// awaitOperator waits for a decision made from now on: one that was sent before was about something else.
 func (o *payOrder) awaitOperator(ctx workflow.Context) Operator {
 	signals := workflow.GetSignalChannel(ctx, SignalOperator)
+	var decision Operator
+	for signals.ReceiveAsync(&decision) {
+		workflow.GetLogger(ctx).Warn("operator's decision came before there was anything to decide", "action", decision.Action)
+	}
 	for {
-		var decision Operator
+		decision = Operator{}
 		signals.Receive(ctx, &decision)
 		if decision.Action == ActionRetry || decision.Action == ActionClose {
 			return decision
@@ -113,7 +132,7 @@ func untilDone(ctx workflow.Context, summary string) workflow.Context {
 // answerWithin bounds what a learner waits for: whoever asked gets an answer, if only "try again".
 const answerWithin = 8 * time.Second
 
-func regularWhileSomebodyWaits(ctx workflow.Context) workflow.Context {
+func closeWhileSomebodyWaits(ctx workflow.Context) workflow.Context {
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		StartToCloseTimeout:    answerWithin,
 		ScheduleToCloseTimeout: answerWithin,

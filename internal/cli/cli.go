@@ -31,7 +31,7 @@ func newRoot() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.AddCommand(newAPICommand(), newWorkerCommand(), newMigrateCommand(), newSeedCommand(), newSandboxCommand(),
-		newTokenCommand(), newDLQCommand(), newDemoCommand())
+		newTokenCommand(), newDLQCommand(), newDemoCommand(), newHealthcheckCommand())
 	root.AddCommand(newStackCommands()...)
 	return root
 }

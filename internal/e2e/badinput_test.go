@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"coursepay/internal/auth"
+	"coursepay/internal/buyer"
 )
 
 func TestBadInput(t *testing.T) {
@@ -57,6 +58,7 @@ func TestBadInput(t *testing.T) {
 		{"malformed detail", "POST", generate, mine, strings.Replace(payCodeBody(129, "60201", choice.ID), `"orderDetail":""`, `"orderDetail":"[{"`, 1), 400, "INVALID_REQUEST", ""},
 		{"other goods", "POST", generate, mine, strings.Replace(payCodeBody(129, "60201", choice.ID), `"orderDetail":""`,
 			`"orderDetail":"[{\"goodsId\":\"1\",\"goodsType\":\"60201\",\"goodsPrice\":129}]"`, 1), 400, "GOODS_MISMATCH", ""},
+		{"NUL", "POST", generate, mine, strings.Replace(payCodeBody(129, "60201", choice.ID), `"orderName":"x"`, `"orderDescrip":"a\u0000b"`, 1), 400, "INVALID_REQUEST", ""},
 		{"body too large", "POST", generate, mine, `{"orderName":"` + strings.Repeat("x", 1<<20) + `"}`, 413, "BODY_TOO_LARGE", ""},
 		{"unknown pay record", "GET", "/orders/payresult?payNo=4711", mine, "", 404, "PAY_RECORD_NOT_FOUND", "支付记录不存在"},
 		{"another's pay record", "GET", "/orders/payresult?payNo=" + record.PayNo, s.token("53"), "", 404, "PAY_RECORD_NOT_FOUND", "支付记录不存在"},
@@ -115,7 +117,8 @@ func TestEngineWithoutAWorkerSaysTryAgain(t *testing.T) {
 
 	s.quit = s.work()
 	t.Cleanup(func() { s.quit() })
-	record, err := s.learner("52").RequestCode(t.Context(), choice)
+	var record buyer.PayRecord
+	record, err = s.learner("52").RequestCode(t.Context(), choice)
 	require.NoError(t, err, "the repeat is taken")
 	s.pay(record)
 	s.enrolled("52")

@@ -1,7 +1,10 @@
 package e2e
 
 import (
+	"bytes"
+	"compress/gzip"
 	"crypto"
+	"encoding/json"
 	"net/http"
 	"strings"
 	"sync"
@@ -134,6 +137,44 @@ func TestNotifiesThatAreNoPayment(t *testing.T) {
 	s.enrolled("52")
 }
 
+func TestNotifyIsNotTakenUnlessItIsSafe(t *testing.T) {
+	t.Parallel()
+	s := openShop(t, options{})
+	_, record := s.codeFor("52")
+	good := s.genuine(paidNotify(record.PayNo))
+	_, err := s.db.ExecContext(t.Context(), `alter table pay_notify rename to hidden`)
+	require.NoError(t, err)
+	require.Equal(t, "fail", s.knock(strings.Replace(good, "sign=", "xign=", 1)))
+	require.Equal(t, "fail", s.knock(good), "its evidence could not be kept")
+	_, err = s.db.ExecContext(t.Context(), `alter table hidden rename to pay_notify`)
+	require.NoError(t, err)
+
+	_, second := s.codeFor("53")
+	s.engine.Close()
+	require.Equal(t, "fail", s.knock(s.genuine(paidNotify(second.PayNo))), "the engine did not take it")
+	require.Equal(t, 1, s.count(`select count(*) from pay_notify where verdict = 'failed'`))
+}
+
+// A few bytes that unpack to gigabytes must not be unpacked for a stranger.
+func TestPackedNotifyIsNotUnpacked(t *testing.T) {
+	t.Parallel()
+	s := openShop(t, options{idle: true})
+	var packed bytes.Buffer
+	outer := gzip.NewWriter(&packed)
+	inner := gzip.NewWriter(outer)
+	_, err := inner.Write(bytes.Repeat([]byte("a"), 64<<20))
+	require.NoError(t, err)
+	require.NoError(t, inner.Close())
+	require.NoError(t, outer.Close())
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.api+"/orders/receivenotify", bytes.NewReader(packed.Bytes()))
+	require.NoError(t, err)
+	request.Header.Set("Content-Encoding", "gzip, gzip")
+	response, err := http.DefaultClient.Do(request)
+	require.NoError(t, err)
+	require.NoError(t, response.Body.Close())
+	require.Equal(t, 1, s.count(`select count(*) from pay_notify where verdict = 'refused' and raw_size = $1 and length(raw) = least($1, 16384)`, packed.Len()))
+}
+
 func TestTwentyCodesAtOnceMakeOneOrder(t *testing.T) {
 	t.Parallel()
 	s := openShop(t, options{})
@@ -164,7 +205,7 @@ func TestRequestRepeatedUnderItsKeyFindsTheSameRecord(t *testing.T) {
 	s := openShop(t, options{})
 	choice, err := s.learner("52").Choose(t.Context(), course)
 	require.NoError(t, err)
-	ask := func(key string) string {
+	ask := func(key string) (payNo string) {
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.api+"/orders/generatepaycode",
 			strings.NewReader(payCodeBody(129, "60201", choice.ID)))
 		require.NoError(t, err)
@@ -175,10 +216,12 @@ func TestRequestRepeatedUnderItsKeyFindsTheSameRecord(t *testing.T) {
 		require.NoError(t, err)
 		defer func() { _ = response.Body.Close() }()
 		require.Equal(t, http.StatusOK, response.StatusCode)
-		return response.Header.Get("Content-Length")
+		var record buyer.PayRecord
+		require.NoError(t, json.NewDecoder(response.Body).Decode(&record))
+		require.NotEmpty(t, record.QRCode)
+		return record.PayNo
 	}
-	ask("a")
-	ask("a")
+	require.Equal(t, ask("a"), ask("a"))
 	require.Equal(t, 1, s.count(`select count(*) from xc_pay_record`))
 	ask("b")
 	require.Equal(t, 2, s.count(`select count(*) from xc_pay_record`))
@@ -253,6 +296,24 @@ func TestNewCodeClosesTheOldOneAtAlipay(t *testing.T) {
 	require.Error(t, err, "the old cashier page takes no money any more")
 	s.pay(fresh)
 	s.enrolled("52")
+}
+
+// Alipay does not know a trade before the buyer acts, so the old page could not be closed; and its callback is lost.
+func TestOldPageIsPaidAfterANewCodeWasAskedFor(t *testing.T) {
+	t.Parallel()
+	s := openShop(t, options{poll: []time.Duration{100 * time.Millisecond}})
+	s.faults(`{"notify":{"drop":1}}`)
+	choice, old := s.codeFor("52")
+	phone, cashier := s.open(old)
+	_, err := s.learner("52").RequestCode(t.Context(), choice)
+	require.NoError(t, err)
+	_, err = phone.Pay(t.Context(), cashier)
+	require.NoError(t, err)
+	s.enrolled("52")
+	result, err := s.learner("52").PayResult(t.Context(), old.PayNo)
+	require.NoError(t, err)
+	require.Equal(t, "601002", result.Status)
+	s.events(choice)
 }
 
 func TestPaidOnTheOldCodeWhileTheNewOneIsAskedFor(t *testing.T) {

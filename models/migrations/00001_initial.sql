@@ -63,7 +63,9 @@ create table xc_orders (
     order_descrip   varchar(255),
     order_detail    text,
     out_business_id varchar(64)    not null,
-    constraint xc_orders_one_per_business unique (out_business_id)
+    paid_by         bigint, -- the pay_no of the attempt that paid it; another one's payment came twice
+    constraint xc_orders_one_per_business unique (out_business_id),
+    constraint xc_orders_paid_by_somebody check (status in ('600001', '600003') or paid_by is not null)
 );
 create index xc_orders_of_user on xc_orders (user_id, create_date desc);
 
@@ -79,7 +81,7 @@ create table xc_orders_goods (
 create index xc_orders_goods_of_order on xc_orders_goods (order_id);
 
 -- One row an attempt to pay: its pay_no is Alipay's out_trade_no. The original has no code for "closed", so an
--- attempt's own life stands beside its status: opened, closed, expired.
+-- attempt's own life stands beside its status.
 create table xc_pay_record (
     id               bigint primary key,
     pay_no           bigint         not null,
@@ -96,6 +98,7 @@ create table xc_pay_record (
     request_id       varchar(64)    not null, -- the update that asked for it: a repeat finds the same attempt
     expire_date      timestamptz    not null, -- Alipay's time_expire
     open_date        timestamptz,             -- when the pay page was first handed out
+    supersede_date   timestamptz,             -- when we stopped to hand it out; a page that is open may still be paid
     close_date       timestamptz,             -- when nobody could pay it any more
     constraint xc_pay_record_pay_no unique (pay_no),
     constraint xc_pay_record_out_pay_no unique (out_pay_no),
