@@ -175,12 +175,10 @@ func boundBody(c *fiber.Ctx) error {
 
 // lastResort answers for errors that no handler has answered.
 func (s *Server) lastResort(c *fiber.Ctx, err error) error {
-	var known *fiber.Error
-	if errors.As(err, &known) {
+	if known, ok := errors.AsType[*fiber.Error](err); ok {
 		return s.sendError(c, frameworkError(known.Code, ""))
 	}
-	var answer *Error
-	if errors.As(err, &answer) {
+	if answer, ok := errors.AsType[*Error](err); ok {
 		return s.sendError(c, answer)
 	}
 	s.log.ErrorContext(c.UserContext(), "request failed", "path", c.Path(), "error", err)

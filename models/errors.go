@@ -83,8 +83,7 @@ func (r *Refusal) Error() string {
 
 // RefusalCode finds the refusal in an error's chain.
 func RefusalCode(err error) (Code, bool) {
-	var r *Refusal
-	if errors.As(err, &r) {
+	if r, ok := errors.AsType[*Refusal](err); ok {
 		return r.Code, true
 	}
 	return "", false

@@ -73,8 +73,7 @@ func (o *payOrder) keepWatch(ctx workflow.Context) {
 // park waits for an operator to decide about a payment that cannot be settled: why it failed, or that it came twice.
 func (o *payOrder) park(ctx workflow.Context, p models.Payment, why error) (Operator, error) {
 	reason := "重复支付 · the order was paid before by another attempt: give this payment back"
-	var refusal *temporal.ApplicationError
-	if errors.As(why, &refusal) {
+	if refusal, ok := errors.AsType[*temporal.ApplicationError](why); ok {
 		reason = refusal.Message()
 	} else if why != nil {
 		reason = why.Error()

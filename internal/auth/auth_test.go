@@ -30,7 +30,7 @@ var keys = sync.OnceValue(func() (k struct {
 	rsa, small *rsa.PrivateKey
 	ec, p384   *ecdsa.PrivateKey
 }) {
-	k.rsa, k.small = must(rsa.GenerateKey(rand.Reader, 2048)), must(rsa.GenerateKey(rand.Reader, 1024))
+	k.rsa, k.small = must(rsa.GenerateKey(rand.Reader, 2048)), must(rsa.GenerateKey(rand.Reader, 1024)) //nolint:gosec // weak on purpose: it is to be refused
 	k.ec, k.p384 = must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)), must(ecdsa.GenerateKey(elliptic.P384(), rand.Reader))
 	return k
 })

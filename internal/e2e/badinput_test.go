@@ -10,7 +10,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"coursepay/internal/auth"
-	"coursepay/internal/buyer"
 )
 
 func TestBadInput(t *testing.T) {
@@ -117,8 +116,7 @@ func TestEngineWithoutAWorkerSaysTryAgain(t *testing.T) {
 
 	s.quit = s.work()
 	t.Cleanup(func() { s.quit() })
-	var record buyer.PayRecord
-	record, err = s.learner("52").RequestCode(t.Context(), choice)
+	record, err := s.learner("52").RequestCode(t.Context(), choice)
 	require.NoError(t, err, "the repeat is taken")
 	s.pay(record)
 	s.enrolled("52")

@@ -70,7 +70,7 @@ func Consume(ctx context.Context, cfg ConsumerConfig, h Handler) error {
 	for ctx.Err() == nil {
 		c := &consumer{cfg: cfg, handle: h}
 		if err := c.run(ctx); ctx.Err() == nil {
-			cfg.Logger.Warn("consumer disconnected", "queue", cfg.Queue, "error", err)
+			cfg.Logger.WarnContext(ctx, "consumer disconnected", "queue", cfg.Queue, "error", err)
 		}
 		if c.worked {
 			pause = firstPause
@@ -167,7 +167,7 @@ func (c *consumer) take(ctx context.Context, d amqp.Delivery) {
 		}
 	}
 	if err := d.Ack(false); err != nil {
-		c.cfg.Logger.Warn("message done but not acknowledged, it will come again",
+		c.cfg.Logger.WarnContext(ctx, "message done but not acknowledged, it will come again",
 			"queue", c.cfg.Queue, "message_id", d.MessageId, "error", err)
 	}
 }
@@ -178,7 +178,7 @@ func (c *consumer) safely(ctx context.Context, d amqp.Delivery) (err error) {
 	defer cancel()
 	defer func() {
 		if cause := recover(); cause != nil {
-			c.cfg.Logger.Error("message handler panicked", "queue", c.cfg.Queue, "message_id", d.MessageId,
+			c.cfg.Logger.ErrorContext(ctx, "message handler panicked", "queue", c.cfg.Queue, "message_id", d.MessageId,
 				"type", fmt.Sprintf("%T", cause), "stack", string(debug.Stack()))
 			err = fmt.Errorf("handler panicked with %T", cause)
 		}
@@ -200,7 +200,7 @@ func (c *consumer) moveOn(ctx context.Context, d amqp.Delivery, reason error) er
 		// On the message and not on the queue: the delay may be changed without deleting a queue.
 		p.Expiration = strconv.FormatInt(c.cfg.RetryDelay.Milliseconds(), 10)
 	}
-	c.cfg.Logger.Warn("message failed", "queue", c.cfg.Queue, "message_id", d.MessageId,
+	c.cfg.Logger.WarnContext(ctx, "message failed", "queue", c.cfg.Queue, "message_id", d.MessageId,
 		"failures", failures, "moved_to", queue, "error", reason)
 	return c.out.publish(ctx, "", queue, p)
 }

@@ -60,7 +60,7 @@ func (p *Publisher) Publish(ctx context.Context, m Message) error {
 		if err == nil || errors.Is(err, ErrUnroutable) || ctx.Err() != nil {
 			break
 		}
-		p.log.Warn("publish repeated", "message_id", m.ID, "error", err)
+		p.log.WarnContext(ctx, "publish repeated", "message_id", m.ID, "error", err)
 		if errors.Is(err, errLinkLost) {
 			p.drop(l)
 		}

@@ -115,7 +115,7 @@ func (s *Server) gateway(w http.ResponseWriter, r *http.Request) {
 		body = errorBody(err)
 	}
 	if err := s.answer(w, params, body, plan); err != nil {
-		s.log.Error("no answer", "method", name, "error", err)
+		s.log.ErrorContext(r.Context(), "no answer", "method", name, "error", err)
 		http.Error(w, "internal error", http.StatusInternalServerError)
 	}
 }

@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"coursepay/models"
@@ -57,7 +58,7 @@ func (t trade) refund(requestNo string, amount models.Money, now time.Time) (tra
 	if partial {
 		return t, errRefundPartial
 	}
-	t.Refunds = append(t.Refunds[:len(t.Refunds):len(t.Refunds)], refund{requestNo, amount, now})
+	t.Refunds = append(slices.Clip(t.Refunds), refund{requestNo, amount, now})
 	if t.refunded() == t.Page.Terms.Amount {
 		t.Status, t.ClosedAt = models.TradeClosed, now
 	}
@@ -110,7 +111,7 @@ func (s *Server) tradeRefund(_ context.Context, c call) (any, error) {
 	amount, err := models.ParseMoney(string(r.RefundAmount))
 	if err != nil || amount == 0 {
 		no.head = failed(invalid("refund_amount须为大于零、至多两位小数的金额"))
-		return no, nil
+		return no, nil //nolint:nilerr // the answer carries it
 	}
 	key, err := s.locate(c, r.tradeRequest)
 	if err != nil {

@@ -160,6 +160,7 @@ func BenchmarkPayAmong10000(b *testing.B) {
 }
 
 func benchmarkPay(b *testing.B, before int) {
+	b.Helper()
 	keys := keySet()
 	server, err := sandbox.New(sandbox.Config{
 		Apps:       []sandbox.App{{ID: appID, SellerID: sellerID, PublicKey: keys[sandbox.AppPublicKeyFile]}},
@@ -176,8 +177,8 @@ func benchmarkPay(b *testing.B, before int) {
 		}})
 		require.NoError(b, err)
 		for _, r := range []*http.Request{
-			httptest.NewRequest(http.MethodGet, "/gateway.do?"+values.Encode(), nil),
-			httptest.NewRequest(http.MethodPost, "/control/trades/"+number+"/pay", nil),
+			httptest.NewRequestWithContext(b.Context(), http.MethodGet, "/gateway.do?"+values.Encode(), nil),
+			httptest.NewRequestWithContext(b.Context(), http.MethodPost, "/control/trades/"+number+"/pay", nil),
 		} {
 			w := httptest.NewRecorder()
 			handler.ServeHTTP(w, r)
