@@ -78,6 +78,11 @@ func (a *Activities) WatchPayment(ctx context.Context, orderID models.ID) (*mode
 	if activity.GetInfo(ctx).Attempt == 1 {
 		return nil, lookAgainIn(a.pollDelay(0), "the code was shown a moment ago")
 	}
+	return a.findPayment(ctx, orderID)
+}
+
+// findPayment is one look at the order's attempts.
+func (a *Activities) findPayment(ctx context.Context, orderID models.ID) (*models.Payment, error) {
 	attempts, err := a.store.LiveAttempts(ctx, orderID)
 	if err != nil {
 		return nil, lookAgainIn(longestBlind, err.Error())
