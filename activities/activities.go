@@ -69,9 +69,6 @@ func (a *Activities) Settle(ctx context.Context, p models.Payment) (models.Settl
 		return done, retryableOrFinal(err)
 	}
 	a.cfg.Logger.InfoContext(ctx, "payment settled", "orderId", done.OrderID, "payNo", p.PayNo, "duplicate", done.Duplicate)
-	if done.Duplicate {
-		return done, nil
-	}
 	return done, retryableOrFinal(a.deliver(ctx, done.OrderID))
 }
 

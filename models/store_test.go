@@ -179,25 +179,44 @@ func TestPriceIsFollowedUntilAnOrderFixesIt(t *testing.T) {
 	requireRefused(t, b.CheckPayRequest(t.Context(), payRequest(chosen, "r4")), models.CodeCourseNotFound)
 }
 
-// An order and a new price are made at once: the learner pays what the choice says, or is told that it changed.
+// The price changes, and the learner chooses again, while the order with the old price is being written: choice and
+// order must not part.
 func TestPriceChangesWhileTheOrderIsMade(t *testing.T) {
 	t.Parallel()
 	b := openBooks(t)
-	for i := range 10 {
-		user := "u" + strconv.Itoa(i)
-		chosen := b.choose(user)
-		require.NoError(t, b.exec(`update course_publish set price = price + 1 where id = 1`))
-		atOnce(2, func(n int) error {
-			if n == 0 {
-				_, _, err := b.ChooseCourse(t.Context(), user, 1)
-				return err
-			}
-			_, err := b.CreateAttempt(t.Context(), payRequest(chosen, "r"), b.now.Add(time.Minute))
-			return err
-		})
-	}
-	require.Zero(t, b.count(`select count(*) from xc_orders o join xc_choose_course c on c.id::text = o.out_business_id
-		where o.total_price <> c.course_price`))
+	chosen := b.choose("u")
+	require.NoError(t, b.exec(`create function hold() returns trigger language plpgsql as
+		$$ begin perform pg_advisory_xact_lock(77); return new; end $$;
+		create trigger hold before insert on xc_orders for each row execute function hold()`))
+	holder, err := b.db.Conn(t.Context())
+	require.NoError(t, err)
+	defer func() { _ = holder.Close() }()
+	_, err = holder.ExecContext(t.Context(), `select pg_advisory_lock(77)`)
+	require.NoError(t, err)
+	waiting := func() int { return b.count(`select count(distinct l.pid) from pg_locks l join pg_stat_activity a using (pid) where not l.granted and a.datname = current_database()`) }
+
+	var group sync.WaitGroup
+	var ordered, rechosen error
+	done := make(chan struct{})
+	group.Go(func() { _, ordered = b.CreateAttempt(t.Context(), payRequest(chosen, "r"), b.now.Add(time.Minute)) })
+	require.Eventually(t, func() bool { return waiting() == 1 }, 10*time.Second, 10*time.Millisecond)
+	require.NoError(t, b.exec(`update course_publish set price = 2.00 where id = 1`))
+	group.Go(func() { _, _, rechosen = b.ChooseCourse(t.Context(), "u", 1); close(done) })
+	require.Eventually(t, func() bool {
+		select {
+		case <-done:
+			return true
+		default:
+			return waiting() == 2
+		}
+	}, 10*time.Second, 10*time.Millisecond)
+	_, err = holder.ExecContext(t.Context(), `select pg_advisory_unlock(77)`)
+	require.NoError(t, err)
+	group.Wait()
+	require.NoError(t, ordered)
+	require.NoError(t, rechosen)
+	require.Equal(t, 1, b.count(`select count(*) from xc_orders o join xc_choose_course c on c.id::text = o.out_business_id
+		where o.total_price = c.course_price and o.total_price = 1`))
 }
 
 func TestPayRequestsThatDifferAreRefused(t *testing.T) {
