@@ -14,19 +14,20 @@ import (
 //
 // It is started by whoever speaks first: the API with a request for a code (Update-with-Start), or with a callback for
 // an order whose story had ended (Signal-with-Start). Cancelling the workflow changes nothing: money may be on its way.
-func PayOrderWorkflow(ctx workflow.Context, in PayOrderInput) error {
+// It returns how the order stands at the end of the story.
+func PayOrderWorkflow(ctx workflow.Context, in PayOrderInput) (State, error) {
 	ctx, release := workflow.NewDisconnectedContext(ctx)
 	defer release()
 	o := newPayOrder(ctx, in)
 	if err := o.answerRequests(ctx); err != nil {
-		return err
+		return o.state, err
 	}
 	if err := o.awaitFirstWord(ctx); err != nil {
-		return err
+		return o.state, err
 	}
 	for {
 		if err := o.awaitHandlers(ctx); err != nil {
-			return err
+			return o.state, err
 		}
 		o.takeNews(ctx)
 		var err error
@@ -38,10 +39,11 @@ func PayOrderWorkflow(ctx workflow.Context, in PayOrderInput) error {
 		case o.payable:
 			o.awaitNews(ctx)
 		default:
-			return nil
+			o.doing(ctx, over)
+			return o.state, nil
 		}
 		if err != nil {
-			return err
+			return o.state, err
 		}
 	}
 }

@@ -15,6 +15,7 @@ const (
 	waitingForBuyer = "等待买家付款 · waiting for the buyer to pay"
 	settling        = "入账并开通课程 · settling: books, message bus, course table"
 	closing         = "关闭未付款订单 · closing the unpaid order"
+	over            = "已结束 · the story is over"
 )
 
 func (o *payOrder) doing(ctx workflow.Context, what string) {
