@@ -8,12 +8,15 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"go.temporal.io/sdk/client"
 
 	"coursepay/activities"
 	"coursepay/api"
+	"coursepay/internal/alipay"
 	"coursepay/internal/auth"
 	"coursepay/internal/config"
 	"coursepay/internal/mq"
+	"coursepay/models"
 	"coursepay/worker"
 	"coursepay/workflows"
 )
@@ -51,24 +54,34 @@ func withRuntime(stderr io.Writer, run func(*runtime) error, parts ...config.Par
 	return errors.Join(err, r.close())
 }
 
+// core is what api and worker both work with.
+type core struct {
+	gateway  *alipay.Client
+	temporal client.Client
+	store    *models.Store
+}
+
+func (r *runtime) core(ctx context.Context) (c core, err error) {
+	if err = r.serveMetrics(ctx); err != nil {
+		return c, err
+	}
+	if c.gateway, err = r.alipay(); err != nil {
+		return c, err
+	}
+	if c.temporal, err = r.temporal(); err != nil {
+		return c, err
+	}
+	c.store, err = r.store(ctx)
+	return c, err
+}
+
 func runAPI(ctx context.Context, r *runtime) error {
 	r.log.InfoContext(ctx, "api starts", "config", r.cfg)
-	if err := r.serveMetrics(ctx); err != nil {
-		return err
-	}
-	gateway, err := r.alipay()
-	if err != nil {
-		return err
-	}
 	tokens, err := auth.NewVerifier(auth.Config{Secret: r.cfg.JWTSecret, PublicKeyPEM: r.cfg.JWTPublicKey})
 	if err != nil {
 		return err
 	}
-	temporal, err := r.temporal()
-	if err != nil {
-		return err
-	}
-	store, err := r.store(ctx)
+	c, err := r.core(ctx)
 	if err != nil {
 		return err
 	}
@@ -78,35 +91,24 @@ func runAPI(ctx context.Context, r *runtime) error {
 	}
 	r.log.InfoContext(ctx, "api listens", "address", listener.Addr().String())
 	return api.New(api.Config{
-		Store: store, Temporal: temporal, TaskQueue: workflows.TaskQueue, Alipay: gateway, Tokens: tokens, Now: time.Now,
-		Logger: r.log,
+		Store: c.store, Temporal: c.temporal, TaskQueue: workflows.TaskQueue, Alipay: c.gateway, Tokens: tokens,
+		Now: time.Now, Logger: r.log,
 	}).Serve(ctx, listener)
 }
 
 func runWorker(ctx context.Context, r *runtime) error {
 	r.log.InfoContext(ctx, "worker starts", "config", r.cfg)
-	if err := r.serveMetrics(ctx); err != nil {
-		return err
-	}
-	gateway, err := r.alipay()
-	if err != nil {
-		return err
-	}
 	publisher, err := mq.NewPublisher(r.cfg.AMQPURL, r.log)
 	if err != nil {
 		return err
 	}
 	r.atEnd("publisher", func(context.Context) error { return publisher.Close() })
-	temporal, err := r.temporal()
+	c, err := r.core(ctx)
 	if err != nil {
 		return err
 	}
-	store, err := r.store(ctx)
-	if err != nil {
-		return err
-	}
-	steps := activities.New(store, activities.Config{
-		Gateway: gateway,
+	steps := activities.New(c.store, activities.Config{
+		Gateway: c.gateway,
 		Publish: func(ctx context.Context, id string, body []byte) error {
 			return publisher.Publish(ctx, mq.Message{ID: id, Body: body})
 		},
@@ -114,7 +116,7 @@ func runWorker(ctx context.Context, r *runtime) error {
 		Logger: r.log,
 	})
 	return worker.Run(ctx, worker.Config{
-		Temporal: temporal, Namespace: r.cfg.TemporalNamespace, TaskQueue: workflows.TaskQueue, Activities: steps,
-		Store: store, AMQPURL: r.cfg.AMQPURL, Logger: r.log,
+		Temporal: c.temporal, Namespace: r.cfg.TemporalNamespace, TaskQueue: workflows.TaskQueue, Activities: steps,
+		Store: c.store, AMQPURL: r.cfg.AMQPURL, Logger: r.log,
 	})
 }
