@@ -47,7 +47,7 @@ func (a *Activities) CreateAttempt(ctx context.Context, r models.PayRequest) (mo
 		return models.PayCode{}, retryableOrFinal(err)
 	}
 	if len(attempt.Opened) > 0 {
-		return models.PayCode{Opened: attempt.Opened}, nil
+		return models.PayCode{OrderID: attempt.Order.ID, Opened: attempt.Opened}, nil
 	}
 	record := attempt.Record
 	qr, err := qrCode(a.cfg.PublicURL + "/orders/requestpay?payNo=" + record.PayNo.String())

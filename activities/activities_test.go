@@ -28,14 +28,18 @@ type world struct {
 
 	asked     int
 	trade     models.Trade
+	broken    models.ID // an attempt that Alipay gives no answer about
 	closing   models.CloseOutcome
 	gateway   error
 	bus       error
 	published []string
 }
 
-func (w *world) QueryTrade(context.Context, string) (models.Trade, error) {
+func (w *world) QueryTrade(_ context.Context, payNo string) (models.Trade, error) {
 	w.asked++
+	if payNo == w.broken.String() {
+		return models.Trade{}, errors.New("no answer about this one")
+	}
 	return w.trade, w.gateway
 }
 
@@ -196,6 +200,31 @@ func TestWatchFindsAPaymentOfASupersededAttempt(t *testing.T) {
 	found, _ := w.look()
 	require.NotNil(t, found)
 	require.Equal(t, w.record.PayNo, found.PayNo)
+}
+
+func TestTroubleWithOneAttemptHidesNoOther(t *testing.T) {
+	t.Parallel()
+	for name, second := range map[string]bool{"the older one": false, "the newer one": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.open()
+			require.NoError(t, w.store.SupersedeAttempt(t.Context(), w.record.PayNo))
+			newer := w.attempt("r2")
+			_, err := w.store.OpenAttempt(t.Context(), newer.PayNo)
+			require.NoError(t, err)
+			w.broken = w.record.PayNo
+			if second {
+				w.broken = newer.PayNo
+			}
+			_, again := w.look()
+			require.Equal(t, longestBlind, again)
+			w.isPaid()
+			found, _ := w.look()
+			require.NotNil(t, found)
+			require.NotEqual(t, w.broken, found.PayNo)
+		})
+	}
 }
 
 func TestClosingAnAttempt(t *testing.T) {

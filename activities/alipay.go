@@ -51,14 +51,16 @@ func (a *Activities) CloseAttempt(ctx context.Context, payNo models.ID) (Closing
 	case trade.Status.Paid():
 		payment := PaymentOf(payNo, trade)
 		return Closing{Payment: &payment}, nil
+	case trade.Status == models.TradeNotExist:
+		return Closing{}, retryableOrFinal(a.store.SupersedeAttempt(ctx, payNo))
 	case trade.Status == models.TradeWaitBuyerPay:
 		return Closing{}, lookAgainIn(time.Second, "Alipay refused to close a trade that it calls unpaid")
 	}
 	return Closing{Closed: true}, retryableOrFinal(a.store.CloseAttempt(ctx, payNo))
 }
 
-// GiveUpAttempt closes an attempt in our books alone: an operator has dealt with its payment by hand.
-func (a *Activities) GiveUpAttempt(ctx context.Context, payNo models.ID) error {
+// SetAsideAttempt closes an attempt in our books alone: its payment has come, and waits for an operator.
+func (a *Activities) SetAsideAttempt(ctx context.Context, payNo models.ID) error {
 	return retryableOrFinal(a.store.CloseAttempt(ctx, payNo))
 }
 
@@ -87,20 +89,22 @@ func (a *Activities) findPayment(ctx context.Context, orderID models.ID) (*model
 	if err != nil {
 		return nil, lookAgainIn(longestBlind, err.Error())
 	}
-	again := time.Duration(0)
+	again, unanswered := time.Duration(0), error(nil)
 	for _, attempt := range attempts {
 		payment, next, err := a.look(ctx, attempt)
-		if err != nil {
-			return nil, lookAgainIn(longestBlind, err.Error())
-		}
-		if payment != nil {
+		switch {
+		case payment != nil:
 			return payment, nil
-		}
-		if next > 0 && (again == 0 || next < again) {
+		case err != nil: // one attempt's trouble does not hide another one's payment
+			unanswered = err
+		case next > 0 && (again == 0 || next < again):
 			again = next
 		}
 	}
-	if again > 0 {
+	switch {
+	case unanswered != nil:
+		return nil, lookAgainIn(longestBlind, unanswered.Error())
+	case again > 0:
 		return nil, lookAgainIn(again, "nobody has paid yet")
 	}
 	return nil, nil
@@ -151,8 +155,8 @@ func (a *Activities) pollDelay(age time.Duration) time.Duration {
 	return schedule[len(schedule)-1]
 }
 
-// CloseOrder closes the order if nobody can pay it any more, and returns its status.
-func (a *Activities) CloseOrder(ctx context.Context, orderID models.ID) (models.OrderStatus, error) {
-	status, err := a.store.CloseOrder(ctx, orderID)
-	return status, retryableOrFinal(err)
+// CloseOrder closes the order if nobody can pay it any more, and says where it stands.
+func (a *Activities) CloseOrder(ctx context.Context, orderID models.ID) (models.Standing, error) {
+	now, err := a.store.CloseOrder(ctx, orderID)
+	return now, retryableOrFinal(err)
 }

@@ -49,6 +49,12 @@ func (s *Store) ChooseCourse(ctx context.Context, userID string, courseID ID) (C
 		if err := tx.Exec("select pg_advisory_xact_lock(hashtextextended(?, 0))", userID+"/"+courseID.String()).Error; err != nil {
 			return err
 		}
+		// The pending choice is locked first: a settling that holds it is waited for, and then seen in the course table.
+		pending, err := maybe[ChooseCourse](locked(tx).
+			Where("user_id = ? and course_id = ? and status = ?", userID, courseID, ChoosePending))
+		if err != nil {
+			return err
+		}
 		row, err := enrolment(tx, userID, courseID)
 		if err != nil {
 			return err
@@ -63,7 +69,7 @@ func (s *Store) ChooseCourse(ctx context.Context, userID string, courseID ID) (C
 			status = LearnNormal
 			return err
 		}
-		chosen, err = s.choosePaid(tx, userID, course)
+		chosen, err = s.choosePaid(tx, userID, course, pending)
 		return err
 	})
 	return chosen, status, err
@@ -83,14 +89,9 @@ func (s *Store) enrolFree(tx *gorm.DB, userID string, course Course) (ChooseCour
 	return chosen, s.enrol(tx, chosen)
 }
 
-// choosePaid finds the pending choice or makes one. A price that changed since is taken over, unless an open order has
+// choosePaid keeps the pending choice or makes one. A price that changed since is taken over, unless an open order has
 // fixed the old one.
-func (s *Store) choosePaid(tx *gorm.DB, userID string, course Course) (ChooseCourse, error) {
-	// Locked, so that an order in the making is seen by the update below.
-	pending, err := maybe[ChooseCourse](locked(tx).Where("user_id = ? and course_id = ? and status = ?", userID, course.ID, ChoosePending))
-	if err != nil {
-		return ChooseCourse{}, err
-	}
+func (s *Store) choosePaid(tx *gorm.DB, userID string, course Course, pending *ChooseCourse) (ChooseCourse, error) {
 	if pending == nil {
 		chosen, err := s.newChoice(userID, course, ChoosePaid)
 		if err != nil {
@@ -102,7 +103,7 @@ func (s *Store) choosePaid(tx *gorm.DB, userID string, course Course) (ChooseCou
 		return *pending, nil
 	}
 	var changed []ChooseCourse
-	err = tx.Model(&changed).Clauses(clause.Returning{}).
+	err := tx.Model(&changed).Clauses(clause.Returning{}).
 		Where("id = ? and status = ?", pending.ID, ChoosePending).
 		Where("not exists (select 1 from xc_orders where out_business_id = ? and status <> ?)", pending.ID.String(), OrderClosed).
 		Updates(map[string]any{"course_price": course.Price, "valid_days": course.ValidDays, "course_name": course.Name}).Error

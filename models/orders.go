@@ -13,16 +13,14 @@ type Attempt struct {
 	Record PayRecord
 	Order  Order
 	// Opened lists older attempts whose pay page was handed out: they must be closed at Alipay before another attempt
-	// may exist. When it is not empty, nothing was written and Record is empty.
+	// may exist. When it is not empty, there is no new attempt and Record is empty.
 	Opened []ID
 }
 
 // CheckPayRequest says whether the request would be taken now, without writing anything.
 func (s *Store) CheckPayRequest(ctx context.Context, r PayRequest) error {
-	return s.inTx(ctx, func(tx *gorm.DB) error {
-		_, err := checkPayRequest(tx, r)
-		return err
-	})
+	_, err := s.checkPayRequest(s.db.WithContext(ctx), s.db.WithContext(ctx), r)
+	return err
 }
 
 // checked is a request that may become an attempt: its goods, and its order if there is one already.
@@ -31,21 +29,22 @@ type checked struct {
 	order *Order
 }
 
-// checkPayRequest is the one place that decides whether a request may become an attempt. It locks the goods and the
-// order. An order that is open has fixed the price; a closed one takes the price of today.
-func checkPayRequest(tx *gorm.DB, r PayRequest) (checked, error) {
+// checkPayRequest is the one place that decides whether a request may become an attempt. It reads goods and order
+// through their own handle, so that the writer can lock them. An order that is open has fixed the price; a closed one
+// takes the price of today.
+func (s *Store) checkPayRequest(tx, goodsAndOrder *gorm.DB, r PayRequest) (checked, error) {
 	k, err := kindOf(r.OrderType)
 	if err != nil {
 		return checked{}, err
 	}
-	found, err := k.find(tx, r.OutBusinessID)
+	found, err := k.find(s, goodsAndOrder, r.OutBusinessID)
 	if err != nil {
 		return checked{}, err
 	}
 	if found.userID != r.UserID {
 		return checked{}, Refuse(CodeChooseNotFound, "belongs to another user")
 	}
-	order, err := maybe[Order](locked(tx).Where("out_business_id = ?", r.OutBusinessID))
+	order, err := maybe[Order](goodsAndOrder.Where("out_business_id = ?", r.OutBusinessID))
 	if err != nil {
 		return checked{}, err
 	}
@@ -87,7 +86,7 @@ func (s *Store) CreateAttempt(ctx context.Context, r PayRequest, expire time.Tim
 			attempt = deref(repeated)
 			return err
 		}
-		c, err := checkPayRequest(tx, r)
+		c, err := s.checkPayRequest(tx, locked(tx), r)
 		if err != nil {
 			return err
 		}
@@ -298,35 +297,41 @@ func (s *Store) endAttempt(ctx context.Context, payNo ID, columns ...string) err
 	return s.db.WithContext(ctx).Model(&PayRecord{}).Where("pay_no = ? and status = ?", payNo, PayUnpaid).Updates(changes).Error
 }
 
-// LiveAttempts lists the order's attempts that may still be paid as far as our books tell: unpaid and not closed.
+// LiveAttempts lists the order's attempts that may still be paid as far as our books tell, unpaid and not closed, the
+// newest first.
 func (s *Store) LiveAttempts(ctx context.Context, orderID ID) ([]PayRecord, error) {
 	var records []PayRecord
-	err := live(s.db.WithContext(ctx), orderID).Order("id").Find(&records).Error
+	err := live(s.db.WithContext(ctx), orderID).Order("id desc").Find(&records).Error
 	return records, err
 }
 
-// CloseOrder closes the order and its attempts that nobody opened, if it is unpaid and none of its attempts has time
-// left, or was opened and not closed since. It returns the order's status afterwards.
-func (s *Store) CloseOrder(ctx context.Context, orderID ID) (OrderStatus, error) {
-	var status OrderStatus
+// Standing is where an order stands when the time to pay is over.
+type Standing struct {
+	Status  OrderStatus `json:"status"`
+	Payable bool        `json:"payable,omitempty"` // an attempt has time left, or was opened and not closed since
+}
+
+// CloseOrder closes the order and its attempts that nobody opened, if it is unpaid and nobody can pay it any more.
+func (s *Store) CloseOrder(ctx context.Context, orderID ID) (Standing, error) {
+	var now Standing
 	err := s.inTx(ctx, func(tx *gorm.DB) error {
 		order, err := first[Order](locked(tx).Where("id = ?", orderID), CodeNotFound)
-		status = order.Status
-		if err != nil || status != OrderUnpaid {
+		if err != nil {
 			return err
 		}
 		var inTheWay int64
 		err = live(tx, orderID).Where("open_date is not null or expire_date > ?", s.now()).Count(&inTheWay).Error
-		if err != nil || inTheWay > 0 {
+		now = Standing{Status: order.Status, Payable: inTheWay > 0}
+		if err != nil || now.Payable || now.Status != OrderUnpaid {
 			return err
 		}
 		if err := s.closeUnopened(tx, orderID); err != nil {
 			return err
 		}
-		status = OrderClosed
+		now.Status = OrderClosed
 		return s.moveOrder(tx, orderID, OrderClosed, "closed", nil)
 	})
-	return status, err
+	return now, err
 }
 
 // Order finds an order by its id; otherwise CodeNotFound.

@@ -16,5 +16,5 @@ type PayCode struct {
 	CreateDate time.Time  `json:"createDate"`
 	ExpireDate time.Time  `json:"expireDate"`
 	QRCode     string     `json:"qrcode"`           // data:image/png;base64,…
-	Opened     []ID       `json:"opened,omitempty"` // close these at Alipay and ask again; then all else is empty
+	Opened     []ID       `json:"opened,omitempty"` // close these at Alipay and ask again; of all else, only OrderID is set
 }

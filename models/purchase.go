@@ -34,12 +34,13 @@ type goods struct {
 	name   string
 	price  Money
 	lines  []OrderGoods
-	sold   bool // it was paid for already
+	sold   bool // it was paid for already, or the learner has it in another way
 }
 
 // kind is one type of order: how its goods are found, and how they are handed over once paid.
 type kind struct {
-	find func(tx *gorm.DB, outBusinessID string) (goods, error) // locks what it finds
+	// find reads the goods through a handle that may lock what it reads.
+	find func(s *Store, tx *gorm.DB, outBusinessID string) (goods, error)
 
 	// fulfil hands the goods over. It is called by every settling and by every message about it, so a repeat must
 	// change nothing, and must put back what is missing.
@@ -59,12 +60,16 @@ func kindOf(t OrderType) (kind, error) {
 	return k, nil
 }
 
-func findChosenCourse(tx *gorm.DB, outBusinessID string) (goods, error) {
+func findChosenCourse(s *Store, tx *gorm.DB, outBusinessID string) (goods, error) {
 	id, err := ParseID(outBusinessID)
 	if err != nil {
 		return goods{}, Refuse(CodeChooseNotFound, "outBusinessId %q", outBusinessID)
 	}
-	chosen, err := first[ChooseCourse](locked(tx).Where("id = ? and order_type = ?", id, ChoosePaid), CodeChooseNotFound)
+	chosen, err := first[ChooseCourse](tx.Where("id = ? and order_type = ?", id, ChoosePaid), CodeChooseNotFound)
+	if err != nil {
+		return goods{}, err
+	}
+	owned, err := enrolment(tx, chosen.UserID, chosen.CourseID)
 	if err != nil {
 		return goods{}, err
 	}
@@ -72,7 +77,7 @@ func findChosenCourse(tx *gorm.DB, outBusinessID string) (goods, error) {
 		userID: chosen.UserID,
 		name:   chosen.CourseName,
 		price:  chosen.CoursePrice,
-		sold:   chosen.Status == ChooseDone,
+		sold:   chosen.Status == ChooseDone || owned.Status(s.now()) == LearnNormal,
 		lines: []OrderGoods{{
 			GoodsID: chosen.CourseID.String(), GoodsType: string(OrderCourse), GoodsName: chosen.CourseName, GoodsPrice: chosen.CoursePrice,
 		}},

@@ -103,7 +103,9 @@ func maybe[T any](query *gorm.DB) (*T, error) {
 	return &rows[0], nil
 }
 
-// locked makes a query wait for, and then hold, the rows that it reads.
-func locked(tx *gorm.DB) *gorm.DB { return tx.Clauses(clause.Locking{Strength: "UPDATE"}) }
+// locked makes queries wait for, and then hold, the rows that they read.
+func locked(tx *gorm.DB) *gorm.DB {
+	return tx.Clauses(clause.Locking{Strength: "UPDATE"}).Session(&gorm.Session{})
+}
 
 func audit(tx *gorm.DB, entries ...Audit) error { return tx.Create(entries).Error }

@@ -163,7 +163,7 @@ func TestPriceIsFollowedUntilAnOrderFixesIt(t *testing.T) {
 	b.now = b.now.Add(15 * time.Minute)
 	status, err := b.CloseOrder(t.Context(), record.OrderID)
 	require.NoError(t, err)
-	require.Equal(t, models.OrderClosed, status)
+	require.Equal(t, models.Standing{Status: models.OrderClosed}, status)
 	requireRefused(t, b.CheckPayRequest(t.Context(), payRequest(chosen, "r3")), models.CodePriceChanged)
 	chosen = b.choose("u")
 	require.Equal(t, models.Money(3_00), chosen.CoursePrice, "a closed order fixes nothing")
@@ -179,44 +179,89 @@ func TestPriceIsFollowedUntilAnOrderFixesIt(t *testing.T) {
 	requireRefused(t, b.CheckPayRequest(t.Context(), payRequest(chosen, "r4")), models.CodeCourseNotFound)
 }
 
+// meet lets first stop in the middle, at its insert into the table, and starts second; when that waits too, or is done,
+// both go on.
+func (b *books) meet(table string, first, second func() error) {
+	b.t.Helper()
+	ctx := b.t.Context()
+	require.NoError(b.t, b.exec(`create function hold() returns trigger language plpgsql as
+		$$ begin perform pg_advisory_xact_lock(77); return new; end $$;
+		create trigger hold before insert on `+table+` for each row execute function hold()`))
+	holder, err := b.db.Conn(ctx)
+	require.NoError(b.t, err)
+	defer func() { _ = holder.Close() }()
+	_, err = holder.ExecContext(ctx, `select pg_advisory_lock(77)`)
+	require.NoError(b.t, err)
+	waiting := func(n int) bool {
+		return b.count(`select count(distinct l.pid) from pg_locks l join pg_stat_activity a using (pid)
+			where not l.granted and a.datname = current_database()`) == n
+	}
+	var group sync.WaitGroup
+	var firstErr, secondErr error
+	done := make(chan struct{})
+	group.Go(func() { firstErr = first() })
+	require.Eventually(b.t, func() bool { return waiting(1) }, 10*time.Second, 10*time.Millisecond)
+	group.Go(func() { secondErr = second(); close(done) })
+	require.Eventually(b.t, func() bool {
+		select {
+		case <-done:
+			return true
+		default:
+			return waiting(2)
+		}
+	}, 10*time.Second, 10*time.Millisecond)
+	_, err = holder.ExecContext(ctx, `select pg_advisory_unlock(77)`)
+	require.NoError(b.t, err)
+	group.Wait()
+	require.NoError(b.t, firstErr)
+	require.NoError(b.t, secondErr)
+}
+
 // The price changes, and the learner chooses again, while the order with the old price is being written: choice and
 // order must not part.
 func TestPriceChangesWhileTheOrderIsMade(t *testing.T) {
 	t.Parallel()
 	b := openBooks(t)
 	chosen := b.choose("u")
-	require.NoError(t, b.exec(`create function hold() returns trigger language plpgsql as
-		$$ begin perform pg_advisory_xact_lock(77); return new; end $$;
-		create trigger hold before insert on xc_orders for each row execute function hold()`))
-	holder, err := b.db.Conn(t.Context())
-	require.NoError(t, err)
-	defer func() { _ = holder.Close() }()
-	_, err = holder.ExecContext(t.Context(), `select pg_advisory_lock(77)`)
-	require.NoError(t, err)
-	waiting := func() int { return b.count(`select count(distinct l.pid) from pg_locks l join pg_stat_activity a using (pid) where not l.granted and a.datname = current_database()`) }
-
-	var group sync.WaitGroup
-	var ordered, rechosen error
-	done := make(chan struct{})
-	group.Go(func() { _, ordered = b.CreateAttempt(t.Context(), payRequest(chosen, "r"), b.now.Add(time.Minute)) })
-	require.Eventually(t, func() bool { return waiting() == 1 }, 10*time.Second, 10*time.Millisecond)
-	require.NoError(t, b.exec(`update course_publish set price = 2.00 where id = 1`))
-	group.Go(func() { _, _, rechosen = b.ChooseCourse(t.Context(), "u", 1); close(done) })
-	require.Eventually(t, func() bool {
-		select {
-		case <-done:
-			return true
-		default:
-			return waiting() == 2
-		}
-	}, 10*time.Second, 10*time.Millisecond)
-	_, err = holder.ExecContext(t.Context(), `select pg_advisory_unlock(77)`)
-	require.NoError(t, err)
-	group.Wait()
-	require.NoError(t, ordered)
-	require.NoError(t, rechosen)
+	b.meet("xc_orders", func() error {
+		_, err := b.CreateAttempt(t.Context(), payRequest(chosen, "r"), b.now.Add(time.Minute))
+		return err
+	}, func() error {
+		require.NoError(t, b.exec(`update course_publish set price = 2.00 where id = 1`))
+		_, _, err := b.ChooseCourse(t.Context(), "u", 1)
+		return err
+	})
 	require.Equal(t, 1, b.count(`select count(*) from xc_orders o join xc_choose_course c on c.id::text = o.out_business_id
 		where o.total_price = c.course_price and o.total_price = 1`))
+}
+
+// The learner chooses again while the payment is being settled: the course is not offered for sale once more.
+func TestChoosingWhileThePaymentIsSettled(t *testing.T) {
+	t.Parallel()
+	b := openBooks(t)
+	record := b.attempt(b.choose("u"), "r")
+	var status models.LearnStatus
+	b.meet("xc_course_tables", func() error {
+		_, err := b.Settle(t.Context(), b.payment(record, "T"))
+		return err
+	}, func() (err error) {
+		_, status, err = b.ChooseCourse(t.Context(), "u", 1)
+		return err
+	})
+	require.Equal(t, models.LearnNormal, status)
+	require.Equal(t, 1, b.count(`select count(*) from xc_choose_course`))
+}
+
+func TestCourseThatTheLearnerHasCannotBeBoughtAgain(t *testing.T) {
+	t.Parallel()
+	b := openBooks(t)
+	chosen := b.choose("u")
+	other := models.ID(4711)
+	require.NoError(t, b.exec(`insert into xc_choose_course select $1, course_id, course_name, user_id, company_id, order_type,
+		create_date, course_price, valid_days, '701001', now(), now() + interval '9 years' from xc_choose_course`, int64(other)))
+	require.NoError(t, b.exec(`insert into xc_course_tables select 1, id, user_id, course_id, company_id, course_name, order_type,
+		create_date, validtime_start, validtime_end from xc_choose_course where id = $1`, int64(other)))
+	requireRefused(t, b.CheckPayRequest(t.Context(), payRequest(chosen, "r")), models.CodeOrderPaid)
 }
 
 func TestPayRequestsThatDifferAreRefused(t *testing.T) {
@@ -394,11 +439,11 @@ func TestClosingAndReopeningAnOrder(t *testing.T) {
 	record := b.attempt(chosen, "r1")
 	status, err := b.CloseOrder(t.Context(), record.OrderID)
 	require.NoError(t, err)
-	require.Equal(t, models.OrderUnpaid, status, "there is time left")
+	require.Equal(t, models.Standing{Status: models.OrderUnpaid, Payable: true}, status, "there is time left")
 	b.now = b.now.Add(15 * time.Minute)
 	status, err = b.CloseOrder(t.Context(), record.OrderID)
 	require.NoError(t, err)
-	require.Equal(t, models.OrderClosed, status)
+	require.Equal(t, models.Standing{Status: models.OrderClosed}, status)
 	_, err = b.OpenAttempt(t.Context(), record.PayNo)
 	requireRefused(t, err, models.CodePayCodeExpired)
 
@@ -410,13 +455,13 @@ func TestClosingAndReopeningAnOrder(t *testing.T) {
 	b.now = b.now.Add(time.Hour)
 	status, err = b.CloseOrder(t.Context(), record.OrderID)
 	require.NoError(t, err)
-	require.Equal(t, models.OrderUnpaid, status, "an opened attempt stands in the way")
+	require.Equal(t, models.Standing{Status: models.OrderUnpaid, Payable: true}, status, "an opened attempt stands in the way")
 
 	_, err = b.Settle(t.Context(), b.payment(again, "T"))
 	require.NoError(t, err)
 	status, err = b.CloseOrder(t.Context(), record.OrderID)
 	require.NoError(t, err)
-	require.Equal(t, models.OrderPaid, status, "a paid order is never closed")
+	require.Equal(t, models.Standing{Status: models.OrderPaid}, status, "a paid order is never closed")
 }
 
 func TestPaymentAfterTheOrderWasClosed(t *testing.T) {

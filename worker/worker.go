@@ -53,7 +53,12 @@ func runTemporal(ctx context.Context, cfg Config) error {
 		MaxConcurrentWorkflowTaskPollers:   4 * runtime.GOMAXPROCS(0),
 		MaxConcurrentActivityTaskPollers:   4 * runtime.GOMAXPROCS(0),
 		MaxConcurrentActivityExecutionSize: 200,
-		OnFatalError:                       func(err error) { failed <- err },
+		OnFatalError: func(err error) {
+			select {
+			case failed <- err:
+			default: // one is enough to stop
+			}
+		},
 	})
 	Register(w, cfg.Activities)
 	if err := w.Start(); err != nil {

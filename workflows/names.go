@@ -63,8 +63,9 @@ type State struct {
 
 // Operator is what an operator decides about a parked order.
 type Operator struct {
-	Action string `json:"action"` // ActionRetry or ActionClose
-	Note   string `json:"note,omitempty"`
+	Action string    `json:"action"` // ActionRetry or ActionClose
+	Note   string    `json:"note,omitempty"`
+	PayNo  models.ID `json:"payNo,omitempty"` // which parked payment; the oldest when it is left out
 }
 
 const (

@@ -26,18 +26,19 @@ func PayOrderWorkflow(ctx workflow.Context, in PayOrderInput) (State, error) {
 		return o.state, err
 	}
 	for {
-		if err := o.awaitHandlers(ctx); err != nil {
-			return o.state, err
-		}
 		o.takeNews(ctx)
 		var err error
 		switch {
 		case len(o.arrived) > 0:
 			err = o.settleNext(ctx)
+		case len(o.decisions) > 0:
+			err = o.obeyNext(ctx)
 		case o.timeUp:
 			err = o.closeUnpaid(ctx)
-		case o.payable:
+		case o.payable || len(o.parked) > 0:
 			o.awaitNews(ctx)
+		case !workflow.AllHandlersFinished(ctx):
+			err = o.awaitHandlers(ctx)
 		default:
 			o.doing(ctx, over)
 			return o.state, nil
@@ -53,12 +54,14 @@ type payOrder struct {
 	in    PayOrderInput
 	state State
 
-	pen     workflow.Mutex         // held by whoever writes to the order: a handler, or the story itself
-	news    workflow.Selector      // everything that the story waits for
-	found   workflow.Channel       // payments that we found by asking
-	arrived []models.Payment       // payments heard of and not yet settled
-	heard   map[string]bool        // trade numbers that have arrived: Alipay tells more than once
-	steps   *activities.Activities // names the activities; nil, since a workflow never calls them itself
+	pen       workflow.Mutex         // held by whoever writes to the order: a handler, or the story itself
+	news      workflow.Selector      // everything that the story waits for
+	found     workflow.Channel       // payments that we found by asking
+	arrived   []models.Payment       // payments heard of and not yet settled
+	heard     map[string]bool        // trade numbers that have arrived: Alipay tells more than once
+	parked    []parked               // payments that wait for an operator, the oldest first
+	decisions []Operator             // what operators said, not yet obeyed
+	steps     *activities.Activities // names the activities; nil, since a workflow never calls them itself
 
 	begun    bool // somebody has spoken
 	payable  bool // an attempt may still be paid
@@ -81,6 +84,11 @@ func newPayOrder(ctx workflow.Context, in PayOrderInput) *payOrder {
 	}
 	o.news.AddReceive(workflow.GetSignalChannel(ctx, SignalPaymentNotified), receive)
 	o.news.AddReceive(o.found, receive)
+	o.news.AddReceive(workflow.GetSignalChannel(ctx, SignalOperator), func(from workflow.ReceiveChannel, _ bool) {
+		var decision Operator
+		from.Receive(ctx, &decision)
+		o.decisions = append(o.decisions, decision)
+	})
 	return o
 }
 
@@ -98,14 +106,19 @@ func (o *payOrder) takeNews(ctx workflow.Context) {
 	}
 }
 
-// awaitNews waits for the first of: callback, payment found by asking, end of the time to pay.
+// awaitNews waits for the first of: callback, payment found by asking, end of the time to pay, decision of an operator.
 func (o *payOrder) awaitNews(ctx workflow.Context) {
-	o.doing(ctx, waitingForBuyer)
-	o.keepWatch(ctx)
+	if o.payable {
+		o.doing(ctx, waitingForBuyer)
+		o.keepWatch(ctx)
+	} else {
+		o.doing(ctx, waitingForOperator)
+	}
 	o.news.Select(ctx)
 }
 
-// settleNext takes the next payment into the books and delivers what was bought, however long that takes.
+// settleNext takes the next payment into the books and delivers what was bought, however long that takes. One that does
+// not fit, or came twice, is parked for an operator.
 func (o *payOrder) settleNext(ctx workflow.Context) error {
 	if err := o.pen.Lock(ctx); err != nil {
 		return err
@@ -113,27 +126,24 @@ func (o *payOrder) settleNext(ctx workflow.Context) error {
 	defer o.pen.Unlock()
 	payment := o.arrived[0]
 	o.arrived = o.arrived[1:]
-	for {
-		o.doing(ctx, settling)
-		var done models.Settlement
-		err := workflow.ExecuteActivity(untilDone(ctx, "入账 settle "+payment.PayNo.String()), o.steps.Settle, payment).Get(ctx, &done)
-		if err == nil && !done.Duplicate {
-			return o.paid(ctx, payment, done)
-		}
-		decision, err := o.park(ctx, payment, err)
-		if err != nil {
-			return err
-		}
-		if decision.Action == ActionClose {
-			return workflow.ExecuteLocalActivity(patiently(ctx), o.steps.GiveUpAttempt, payment.PayNo).Get(ctx, nil)
-		}
+	o.doing(ctx, settling)
+	var done models.Settlement
+	err := workflow.ExecuteActivity(untilDone(ctx, "入账 settle "+payment.PayNo.String()), o.steps.Settle, payment).Get(ctx, &done)
+	if err != nil {
+		return o.park(ctx, payment, err)
 	}
+	o.state.OrderID = done.OrderID
+	if done.Duplicate {
+		o.payable = o.payable || len(done.Opened) > 0
+		return o.park(ctx, payment, errPaidTwice)
+	}
+	return o.paid(ctx, payment, done)
 }
 
 // paid notes that the order is paid, and closes other attempts that are open somewhere. One that cannot be closed now
 // is watched until its time is over.
 func (o *payOrder) paid(ctx workflow.Context, p models.Payment, done models.Settlement) error {
-	o.state.OrderID, o.state.PayNo = done.OrderID, p.PayNo
+	o.state.PayNo = p.PayNo
 	o.payable = false
 	for _, payNo := range done.Opened {
 		closing, err := o.closeAtAlipay(ctx, payNo)
@@ -151,10 +161,10 @@ func (o *payOrder) closeUnpaid(ctx workflow.Context) error {
 	defer o.pen.Unlock()
 	o.timeUp = false
 	o.doing(ctx, closing)
-	var status models.OrderStatus
-	if err := workflow.ExecuteLocalActivity(patiently(ctx), o.steps.CloseOrder, o.state.OrderID).Get(ctx, &status); err != nil {
+	var now models.Standing
+	if err := workflow.ExecuteLocalActivity(patiently(ctx), o.steps.CloseOrder, o.state.OrderID).Get(ctx, &now); err != nil {
 		return err
 	}
-	o.payable = status == models.OrderUnpaid
-	return o.show(ctx, status)
+	o.payable = now.Payable
+	return o.show(ctx, now.Status)
 }

@@ -98,6 +98,17 @@ func (s *story) settlesOnce() {
 	s.OnActivity(steps.Settle, mock.Anything, payment).Return(models.Settlement{OrderID: orderID}, nil).Once()
 }
 
+func (s *story) setsAside(payNo models.ID) {
+	s.OnActivity(steps.SetAsideAttempt, mock.Anything, payNo).Return(nil).Once()
+}
+
+// refusesOnce lets the books refuse the payment once.
+func (s *story) refusesOnce(code models.Code) {
+	s.OnActivity(steps.Settle, mock.Anything, payment).Return(models.Settlement{},
+		temporal.NewNonRetryableApplicationError(code.Message(), string(code), nil)).Once()
+	s.setsAside(payment.PayNo)
+}
+
 func TestPaidOnceHoweverOftenAlipayTells(t *testing.T) {
 	s := newStory(t)
 	s.offers()
@@ -127,7 +138,7 @@ func TestUnpaidOrderIsClosed(t *testing.T) {
 	s := newStory(t)
 	s.offers()
 	s.watchFor(15*time.Minute, nil)
-	s.OnActivity(steps.CloseOrder, mock.Anything, orderID).Return(models.OrderClosed, nil).Once()
+	s.OnActivity(steps.CloseOrder, mock.Anything, orderID).Return(models.Standing{Status: models.OrderClosed}, nil).Once()
 	s.ask(0, workflows.UpdateRequestPayment, request)
 	s.run()
 	require.Equal(t, models.OrderClosed, s.state().OrderStatus)
@@ -137,7 +148,7 @@ func TestOrderThatCannotBeClosedYetIsWatchedOn(t *testing.T) {
 	s := newStory(t)
 	s.offers()
 	s.OnActivity(steps.WatchPayment, mock.Anything, orderID).Return(nil, nil).After(15 * time.Minute).Once()
-	s.OnActivity(steps.CloseOrder, mock.Anything, orderID).Return(models.OrderUnpaid, nil).Once()
+	s.OnActivity(steps.CloseOrder, mock.Anything, orderID).Return(models.Standing{Status: models.OrderUnpaid, Payable: true}, nil).Once()
 	s.OnActivity(steps.WatchPayment, mock.Anything, orderID).Return(&payment, nil).After(time.Minute).Once()
 	s.settlesOnce()
 	s.ask(0, workflows.UpdateRequestPayment, request)
@@ -149,7 +160,7 @@ func TestNewCodeForAnOrderThatIsBeingClosed(t *testing.T) {
 	s := newStory(t)
 	s.offers()
 	s.watchFor(15*time.Minute, nil)
-	s.OnActivity(steps.CloseOrder, mock.Anything, orderID).Return(models.OrderClosed, nil).After(2 * time.Second)
+	s.OnActivity(steps.CloseOrder, mock.Anything, orderID).Return(models.Standing{Status: models.OrderClosed}, nil).After(2 * time.Second)
 	s.settlesOnce()
 	s.ask(0, workflows.UpdateRequestPayment, request)
 	again := s.ask(15*time.Minute+time.Second, workflows.UpdateRequestPayment, request)
@@ -198,7 +209,7 @@ func TestOtherOpenAttemptsAreClosedOnceTheOrderIsPaid(t *testing.T) {
 	s.OnActivity(steps.CloseAttempt, mock.Anything, models.ID(201)).Return(activities.Closing{Closed: true}, nil).Once()
 	s.OnActivity(steps.CloseAttempt, mock.Anything, models.ID(202)).Return(activities.Closing{}, nil).Once()
 	s.watchFor(15*time.Minute, nil) // 202 is watched until its time is over
-	s.OnActivity(steps.CloseOrder, mock.Anything, orderID).Return(models.OrderPaid, nil).Once()
+	s.OnActivity(steps.CloseOrder, mock.Anything, orderID).Return(models.Standing{Status: models.OrderPaid}, nil).Once()
 	s.signal(0, workflows.SignalPaymentNotified, payment)
 	s.run()
 	require.Equal(t, models.OrderPaid, s.state().OrderStatus)
@@ -260,8 +271,7 @@ func TestNobodySpeaks(t *testing.T) {
 
 func TestFinalErrorWaitsForAnOperator(t *testing.T) {
 	s := newStory(t)
-	s.OnActivity(steps.Settle, mock.Anything, payment).Return(models.Settlement{},
-		temporal.NewNonRetryableApplicationError("选课记录不存在", string(models.CodeChooseNotFound), nil)).Once()
+	s.refusesOnce(models.CodeChooseNotFound)
 	s.settlesOnce()
 	s.signal(0, workflows.SignalPaymentNotified, payment)
 	s.RegisterDelayedCallback(func() {
@@ -281,8 +291,7 @@ func TestDecisionOfYesterdayDecidesNothingToday(t *testing.T) {
 	s := newStory(t)
 	s.offers()
 	s.watchFor(3*time.Hour, nil)
-	s.OnActivity(steps.Settle, mock.Anything, payment).Return(models.Settlement{},
-		temporal.NewNonRetryableApplicationError("支付金额与订单金额不一致", string(models.CodeAmountDiffers), nil)).Once()
+	s.refusesOnce(models.CodeAmountDiffers)
 	s.settlesOnce()
 	s.ask(0, workflows.UpdateRequestPayment, request)
 	s.signal(time.Minute, workflows.SignalOperator, workflows.Operator{Action: workflows.ActionClose})
@@ -297,31 +306,85 @@ func TestOperatorGivesUpAPaymentOfAnUnpaidOrder(t *testing.T) {
 	s := newStory(t)
 	s.offers()
 	s.OnActivity(steps.WatchPayment, mock.Anything, orderID).Return(&payment, nil).After(10 * time.Second).Once()
-	s.OnActivity(steps.Settle, mock.Anything, payment).Return(models.Settlement{},
-		temporal.NewNonRetryableApplicationError("支付金额与订单金额不一致", string(models.CodeAmountDiffers), nil)).Once()
-	s.OnActivity(steps.GiveUpAttempt, mock.Anything, payNo).Return(nil).Once()
+	s.refusesOnce(models.CodeAmountDiffers)
 	s.OnActivity(steps.WatchPayment, mock.Anything, orderID).Return(nil, nil).After(time.Second).Once()
-	s.OnActivity(steps.CloseOrder, mock.Anything, orderID).Return(models.OrderClosed, nil).Once()
+	s.OnActivity(steps.CloseOrder, mock.Anything, orderID).Return(models.Standing{Status: models.OrderClosed}, nil).Once()
 	s.ask(0, workflows.UpdateRequestPayment, request)
 	s.signal(time.Hour, workflows.SignalOperator, workflows.Operator{Action: workflows.ActionClose})
 	s.run()
 	require.Equal(t, models.OrderClosed, s.state().OrderStatus)
 }
 
-func TestRequestsAreAnsweredWhileTheOrderIsParked(t *testing.T) {
+func TestAGoodPaymentIsSettledWhileABadOneIsParked(t *testing.T) {
+	good := models.Payment{PayNo: 201, TradeNo: "T2", Amount: 1_00}
 	s := newStory(t)
-	s.offers()
-	s.OnActivity(steps.Settle, mock.Anything, payment).Return(models.Settlement{},
-		temporal.NewNonRetryableApplicationError("选课记录不存在", string(models.CodeChooseNotFound), nil)).Once()
-	s.settlesOnce()
-	s.watchFor(3*time.Hour, nil)
+	s.refusesOnce(models.CodeAmountDiffers)
+	s.OnActivity(steps.CreateAttempt, mock.Anything, mock.Anything).Return(models.PayCode{PayNo: good.PayNo, OrderID: orderID}, nil)
+	s.watchFor(30*24*time.Hour, nil)
+	s.OnActivity(steps.Settle, mock.Anything, good).Return(models.Settlement{OrderID: orderID}, nil).Once()
 	s.signal(0, workflows.SignalPaymentNotified, payment)
 	got := s.ask(time.Minute, workflows.UpdateRequestPayment, request)
+	s.signal(2*time.Minute, workflows.SignalPaymentNotified, good)
 	s.RegisterDelayedCallback(func() {
 		require.NoError(t, got.err)
-		s.SignalWorkflow(workflows.SignalOperator, workflows.Operator{Action: workflows.ActionRetry})
+		require.Equal(t, models.OrderPaid, s.state().OrderStatus)
+		require.NotEmpty(t, s.state().NeedsHelp)
+		s.SignalWorkflow(workflows.SignalOperator, workflows.Operator{Action: workflows.ActionClose, PayNo: 4711})
 	}, time.Hour)
+	s.RegisterDelayedCallback(func() {
+		require.NotEmpty(t, s.state().NeedsHelp, "that was about another payment")
+		s.SignalWorkflow(workflows.SignalOperator, workflows.Operator{Action: workflows.ActionClose, PayNo: payNo})
+	}, 2*time.Hour)
 	s.run()
+	require.Empty(t, s.state().NeedsHelp)
+}
+
+// Requests hang while Alipay is slow; the payment of somebody who was told "success" must not wait for them.
+func TestRequestsDoNotHoldUpASettling(t *testing.T) {
+	s := newStory(t)
+	s.offers()
+	s.watchFor(time.Hour, nil)
+	s.OnActivity(steps.AskAlipay, mock.Anything, payNo).Return(models.Trade{}, errors.New("slow")).After(5 * time.Second)
+	settled := false
+	s.OnActivity(steps.Settle, mock.Anything, payment).
+		Return(func(context.Context, models.Payment) (models.Settlement, error) {
+			settled = true
+			return models.Settlement{OrderID: orderID}, nil
+		}).Once()
+	s.ask(0, workflows.UpdateRequestPayment, request)
+	for at := range 20 {
+		s.ask(time.Duration(10+3*at)*time.Second, workflows.UpdateCheckPayment, payNo)
+	}
+	s.signal(15*time.Second, workflows.SignalPaymentNotified, payment)
+	s.RegisterDelayedCallback(func() { require.True(t, settled) }, 30*time.Second)
+	s.run()
+}
+
+func TestRequestThatWaitedTooLongMakesNoCode(t *testing.T) {
+	s := newStory(t)
+	s.OnActivity(steps.CreateAttempt, mock.Anything, mock.Anything).Return(code, nil).Once()
+	s.watchFor(time.Hour, nil)
+	s.OnActivity(steps.Settle, mock.Anything, payment).Return(models.Settlement{OrderID: orderID}, nil).After(time.Minute).Once()
+	s.ask(0, workflows.UpdateRequestPayment, request)
+	s.signal(time.Second, workflows.SignalPaymentNotified, payment)
+	late := s.ask(2*time.Second, workflows.UpdateRequestPayment, request)
+	s.run()
+	failure, ok := errors.AsType[*temporal.ApplicationError](late.err)
+	require.True(t, ok, "%v", late.err)
+	require.Equal(t, string(models.CodeUnavailable), failure.Type())
+}
+
+func TestAttemptsThatAnEarlierRunLeftBehindAreWatched(t *testing.T) {
+	s := newStory(t)
+	s.OnActivity(steps.CreateAttempt, mock.Anything, mock.Anything).
+		Return(models.PayCode{OrderID: orderID, Opened: []models.ID{payNo}}, nil).Once()
+	s.OnActivity(steps.CloseAttempt, mock.Anything, payNo).Return(activities.Closing{}, errors.New("Alipay is down"))
+	s.watchFor(time.Minute, &payment)
+	s.settlesOnce()
+	got := s.ask(0, workflows.UpdateRequestPayment, request)
+	s.run()
+	require.Error(t, got.err)
+	require.Equal(t, models.OrderPaid, s.state().OrderStatus)
 }
 
 func TestSecondPaymentWaitsForAnOperator(t *testing.T) {
@@ -329,7 +392,7 @@ func TestSecondPaymentWaitsForAnOperator(t *testing.T) {
 	s := newStory(t)
 	s.settlesOnce()
 	s.OnActivity(steps.Settle, mock.Anything, second).Return(models.Settlement{OrderID: orderID, Duplicate: true}, nil).Once()
-	s.OnActivity(steps.GiveUpAttempt, mock.Anything, second.PayNo).Return(nil).Once()
+	s.setsAside(second.PayNo)
 	s.signal(0, workflows.SignalPaymentNotified, payment)
 	s.signal(0, workflows.SignalPaymentNotified, second)
 	s.RegisterDelayedCallback(func() {

@@ -27,7 +27,7 @@ func (o *payOrder) requestPayment(ctx workflow.Context, r models.PayRequest) (mo
 	defer func() { o.begun = true }()
 	ctx, release := workflow.NewDisconnectedContext(ctx)
 	defer release()
-	if err := o.pen.Lock(ctx); err != nil {
+	if err := o.takePenWhileSomebodyWaits(ctx); err != nil {
 		return models.PayCode{}, err
 	}
 	defer o.pen.Unlock()
@@ -40,6 +40,7 @@ func (o *payOrder) requestPayment(ctx workflow.Context, r models.PayRequest) (mo
 		if len(code.Opened) == 0 {
 			return code, o.offer(ctx, code)
 		}
+		o.state.OrderID, o.payable = code.OrderID, true // also where an earlier run left these attempts behind
 		for _, payNo := range code.Opened {
 			closing, err := o.closeAtAlipay(ctx, payNo)
 			if err != nil {
@@ -51,6 +52,18 @@ func (o *payOrder) requestPayment(ctx workflow.Context, r models.PayRequest) (mo
 			}
 		}
 	}
+}
+
+// takePenWhileSomebodyWaits takes the pen, unless others keep it for so long that nobody waits for the answer any more.
+func (o *payOrder) takePenWhileSomebodyWaits(ctx workflow.Context) error {
+	if o.pen.TryLock(ctx) {
+		return nil
+	}
+	taken, err := workflow.AwaitWithTimeout(ctx, answerWithin, func() bool { return o.pen.TryLock(ctx) })
+	if err == nil && !taken {
+		return unavailable()
+	}
+	return err
 }
 
 // offer notes the new attempt and starts to watch for its payment.
@@ -94,5 +107,9 @@ func publicError(err error) error {
 	if errors.As(err, &refusal) && refusal.NonRetryable() {
 		return temporal.NewNonRetryableApplicationError(refusal.Message(), refusal.Type(), nil)
 	}
+	return unavailable()
+}
+
+func unavailable() error {
 	return temporal.NewApplicationError(models.CodeUnavailable.Message(), string(models.CodeUnavailable))
 }

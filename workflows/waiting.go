@@ -1,7 +1,6 @@
 package workflows
 
 import (
-	"errors"
 	"time"
 
 	"go.temporal.io/sdk/temporal"
@@ -12,15 +11,16 @@ import (
 
 // What the story is doing, as operators read it in the Web UI.
 const (
-	waitingForBuyer = "等待买家付款 · waiting for the buyer to pay"
-	settling        = "入账并开通课程 · settling: books, message bus, course table"
-	closing         = "关闭未付款订单 · closing the unpaid order"
-	over            = "已结束 · the story is over"
+	waitingForBuyer    = "等待买家付款 · waiting for the buyer to pay"
+	settling           = "入账并开通课程 · settling: books, message bus, course table"
+	waitingForOperator = "等待人工处理 · waiting for an operator"
+	closing            = "关闭未付款订单 · closing the unpaid order"
+	over               = "已结束 · the story is over"
 )
 
 func (o *payOrder) doing(ctx workflow.Context, what string) {
-	o.state.Doing, o.state.NeedsHelp = what, ""
-	workflow.SetCurrentDetails(ctx, what)
+	o.state.Doing = what
+	workflow.SetCurrentDetails(ctx, what+o.cases(ctx))
 }
 
 // show publishes the order's state to the query and to the search attributes.
@@ -41,15 +41,17 @@ func (o *payOrder) awaitFirstWord(ctx workflow.Context) error {
 	return err
 }
 
-// awaitHandlers lets everybody who asked get an answer before the story goes on, or ends.
+// awaitHandlers lets everybody who asked get an answer before the story ends, unless there is more of it.
 func (o *payOrder) awaitHandlers(ctx workflow.Context) error {
-	return workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) })
+	return workflow.Await(ctx, func() bool {
+		return workflow.AllHandlersFinished(ctx) || o.payable || o.news.HasPending()
+	})
 }
 
 // keepWatch runs the activity that looks for a payment by asking, and notices when nobody can pay any more. It costs no
 // events while it looks: looking again is a retry of the same activity.
 func (o *payOrder) keepWatch(ctx workflow.Context) {
-	if o.watching || !o.payable {
+	if o.watching || !o.payable || o.state.OrderID == 0 {
 		return
 	}
 	o.watching = true
@@ -69,55 +71,6 @@ func (o *payOrder) keepWatch(ctx workflow.Context) {
 			o.timeUp = true
 		}
 	})
-}
-
-// park waits for an operator to decide about a payment that cannot be settled: why it failed, or that it came twice.
-func (o *payOrder) park(ctx workflow.Context, p models.Payment, why error) (Operator, error) {
-	reason := "重复支付 · the order was paid before by another attempt: give this payment back"
-	if refusal, ok := errors.AsType[*temporal.ApplicationError](why); ok {
-		reason = refusal.Message()
-	} else if why != nil {
-		reason = why.Error()
-	}
-	o.state.Doing, o.state.NeedsHelp = "等待人工处理 · waiting for an operator", reason
-	workflow.SetCurrentDetails(ctx, parkedDetails(workflow.GetInfo(ctx).WorkflowExecution.ID, p, reason))
-	if err := workflow.UpsertTypedSearchAttributes(ctx, AttrNeedsOperator.ValueSet(true)); err != nil {
-		return Operator{}, err
-	}
-	o.pen.Unlock() // others may go on meanwhile
-	decision := o.awaitOperator(ctx)
-	if err := o.pen.Lock(ctx); err != nil {
-		return decision, err
-	}
-	workflow.GetLogger(ctx).Info("operator decided", "orderId", o.state.OrderID, "payNo", p.PayNo,
-		"action", decision.Action, "note", decision.Note)
-	return decision, workflow.UpsertTypedSearchAttributes(ctx, AttrNeedsOperator.ValueSet(false))
-}
-
-// awaitOperator waits for a decision made from now on: one that was sent before was about something else.
-func (o *payOrder) awaitOperator(ctx workflow.Context) Operator {
-	signals := workflow.GetSignalChannel(ctx, SignalOperator)
-	var decision Operator
-	for signals.ReceiveAsync(&decision) {
-		workflow.GetLogger(ctx).Warn("operator's decision came before there was anything to decide", "action", decision.Action)
-	}
-	for {
-		decision = Operator{}
-		signals.Receive(ctx, &decision)
-		if decision.Action == ActionRetry || decision.Action == ActionClose {
-			return decision
-		}
-		workflow.GetLogger(ctx).Warn("unknown operator action", "action", decision.Action)
-	}
-}
-
-func parkedDetails(workflowID string, p models.Payment, reason string) string {
-	return "**需要人工处理 · needs an operator**\n\n" + reason + "\n\n" +
-		"支付单号 payNo `" + p.PayNo.String() + "`, 支付宝交易号 trade_no `" + p.TradeNo + "`, " + p.Amount.String() + " CNY\n\n" +
-		"处理后重试 · mend the cause, then retry:\n\n" +
-		"    temporal workflow signal --workflow-id " + workflowID + " --name operator --input '{\"action\":\"retry\"}'\n\n" +
-		"已在支付宝后台退款 · given back by hand, end it:\n\n" +
-		"    temporal workflow signal --workflow-id " + workflowID + " --name operator --input '{\"action\":\"close\"}'\n"
 }
 
 // untilDone is for steps that must happen, however long it takes: retried without end, visible and pausable.
