@@ -10,6 +10,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -29,9 +31,16 @@ var sandboxFlags = [...]sandboxFlag{
 	{"app-id", "ALIPAY_APP_ID", "9021000100000001", "the merchant's app_id"},
 	{"seller-id", "ALIPAY_SELLER_ID", "2088721000000001", "the merchant's seller_id"},
 	{"app-public-key-file", "SANDBOX_APP_PUBLIC_KEY_FILE", "", "the app's public key (default: made in " + sandboxKeys + ")"},
+	{"app-cert-file", "SANDBOX_APP_CERT_FILE", "", "the app's certificate: puts it in certificate mode"},
+	{"buyer-open-id", "SANDBOX_BUYER_OPEN_ID", "false", "true: the app knows buyers by buyer_open_id"},
+	{"apps-file", "SANDBOX_APPS_FILE", "", "several apps in a JSON file, instead of the one that the flags above describe"},
 	{"private-key-file", "SANDBOX_PRIVATE_KEY_FILE", "", "the sandbox's own private key (default: made in " + sandboxKeys + ")"},
+	{"alipay-cert-file", "SANDBOX_ALIPAY_CERT_FILE", "", "the sandbox's own certificate (default: beside its private key)"},
+	{"alipay-root-cert-file", "SANDBOX_ALIPAY_ROOT_CERT_FILE", "", "who issued it (default: beside the private key)"},
 	{"public-url", "SANDBOX_URL", "", "address that others reach it at, printed at start (default: from --addr)"},
 	{"notify-schedule", "SANDBOX_NOTIFY_SCHEDULE", "4m,10m,10m,1h,2h,6h,15h", "pauses between attempts of a notify; none: one attempt"},
+	{"notify-close", "SANDBOX_NOTIFY_CLOSE", "false", "true: a closing without a refund is told too"},
+	{"refund-pause", "SANDBOX_REFUND_PAUSE", sandbox.DefaultRefundPause.String(), "least time between refunds of one trade; 0: none"},
 	{"state-file", "SANDBOX_STATE_FILE", "", "keeps trades and notifies over a restart (default: memory only)"},
 }
 
@@ -59,7 +68,7 @@ func newSandboxKeysCommand() *cobra.Command {
 	var force bool
 	command := &cobra.Command{
 		Use:   "keys",
-		Short: "Write a set of keys: the merchant app's pair and the sandbox's own",
+		Short: "Write a set of keys and certificates: the merchant app's and the sandbox's own",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := sandbox.GenerateKeys(dir, force); err != nil {
@@ -111,23 +120,64 @@ func runSandbox(ctx context.Context, settings sandboxSettings, out, logs io.Writ
 
 func (f sandboxSettings) config() (sandbox.Config, error) {
 	schedule, scheduleErr := parseSchedule(f["notify-schedule"])
-	if err := errors.Join(scheduleErr, f.ensureKeys()); err != nil {
+	pause, pauseErr := time.ParseDuration(f["refund-pause"])
+	if pauseErr != nil || pause < 0 {
+		pauseErr = fmt.Errorf("refund pause %q: want a time like 3s, or 0", f["refund-pause"])
+	}
+	notifyClose, closeErr := f.yes("notify-close")
+	if err := errors.Join(scheduleErr, pauseErr, closeErr, f.ensureKeys()); err != nil {
 		return sandbox.Config{}, err
 	}
-	appKey, appErr := os.ReadFile(f["app-public-key-file"])
-	ownKey, ownErr := os.ReadFile(f["private-key-file"])
-	return sandbox.Config{
-		Apps:           []sandbox.App{{ID: f["app-id"], SellerID: f["seller-id"], PublicKey: string(appKey)}},
-		PrivateKey:     string(ownKey),
-		PublicURL:      f["public-url"],
-		NotifySchedule: schedule,
-		StateFile:      f["state-file"],
-	}, errors.Join(appErr, ownErr)
+	apps, appsErr := f.apps()
+	config := sandbox.Config{
+		Apps: apps, PublicURL: f["public-url"], NotifySchedule: schedule, NotifyClose: notifyClose, RefundPause: pause,
+		StateFile: f["state-file"],
+	}
+	ownKey, keyErr := os.ReadFile(f["private-key-file"])
+	config.PrivateKey = string(ownKey)
+	return config, errors.Join(appsErr, keyErr, f.readCerts(&config))
+}
+
+// yes reads a flag that is true or false.
+func (f sandboxSettings) yes(name string) (bool, error) {
+	value, err := strconv.ParseBool(f[name])
+	if err != nil {
+		return false, fmt.Errorf("%s %q: want true or false", name, f[name])
+	}
+	return value, nil
+}
+
+// apps is what the apps file lists, or else the one app that the flags describe.
+func (f sandboxSettings) apps() ([]sandbox.App, error) {
+	if path := f["apps-file"]; path != "" {
+		return sandbox.ReadApps(path)
+	}
+	openID, boolErr := f.yes("buyer-open-id")
+	app := sandbox.App{ID: f["app-id"], SellerID: f["seller-id"], BuyerOpenID: openID}
+	into, path := &app.PublicKey, f["app-public-key-file"]
+	if f["app-cert-file"] != "" {
+		into, path = &app.AppCert, f["app-cert-file"]
+	}
+	text, err := os.ReadFile(path)
+	*into = string(text)
+	return []sandbox.App{app}, errors.Join(boolErr, err)
+}
+
+// readCerts reads the sandbox's own certificates when an app is in certificate mode; nobody else needs them.
+func (f sandboxSettings) readCerts(config *sandbox.Config) error {
+	if !slices.ContainsFunc(config.Apps, func(a sandbox.App) bool { return a.AppCert != "" }) {
+		return nil
+	}
+	beside := filepath.Dir(f["private-key-file"])
+	cert, certErr := os.ReadFile(cmp.Or(f["alipay-cert-file"], filepath.Join(beside, sandbox.AlipayCertFile)))
+	root, rootErr := os.ReadFile(cmp.Or(f["alipay-root-cert-file"], filepath.Join(beside, sandbox.AlipayRootCertFile)))
+	config.AlipayCert, config.AlipayRootCert = string(cert), string(root)
+	return errors.Join(certErr, rootErr)
 }
 
 // ensureKeys fills in the key files that are not given from a set of our own.
 func (f sandboxSettings) ensureKeys() error {
-	if f["app-public-key-file"] != "" && f["private-key-file"] != "" {
+	if f["app-public-key-file"]+f["app-cert-file"]+f["apps-file"] != "" && f["private-key-file"] != "" {
 		return nil
 	}
 	if err := sandbox.GenerateKeys(sandboxKeys, false); err != nil {
@@ -164,11 +214,17 @@ func (f sandboxSettings) announce(out io.Writer, addr net.Addr) error {
   gateway    %[1]s/gateway.do
   trades     %[1]s/
   control    %[1]s/control/trades
-  app        %[2]s, seller %[3]s
-  app key    %[4]s
-  own key    %[5]s
-`, base, f["app-id"], f["seller-id"], f["app-public-key-file"], f["private-key-file"])
+%[2]s  own key    %[3]s
+`, base, f.announceApps(), f["private-key-file"])
 	return err
+}
+
+func (f sandboxSettings) announceApps() string {
+	if f["apps-file"] != "" {
+		return "  apps       " + f["apps-file"] + "\n"
+	}
+	return fmt.Sprintf("  app        %s, seller %s\n  app key    %s\n",
+		f["app-id"], f["seller-id"], cmp.Or(f["app-cert-file"], f["app-public-key-file"]))
 }
 
 // reachable names localhost when the sandbox listens on every address.

@@ -63,6 +63,21 @@ func (b *builder) ensureCompiler(ctx context.Context) error {
 	return b.install(ctx, []string{"gcc", "libc6-dev"})
 }
 
+// ensureNode installs Node.js and npm where one of them is missing: the tests hold the sandbox against Alipay's own
+// client for Node (see internal/crosscheck). Debian 12's version 18 is new enough.
+func (b *builder) ensureNode(ctx context.Context) error {
+	var missing []string
+	for _, program := range [][2]string{{"node", "nodejs"}, {"npm", "npm"}} {
+		if _, err := exec.LookPath(program[0]); err != nil {
+			missing = append(missing, program[1])
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	return b.install(ctx, append(missing, "ca-certificates")) // npm speaks TLS, and a bare image trusts nobody
+}
+
 // findPackages looks for installed programs and names the packages of those that are missing.
 func (b *builder) findPackages(need []string) (missing []string) {
 	b.tools.postgresBin, b.tools.rabbitBin = findPostgres(), findRabbitMQ()

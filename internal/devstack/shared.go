@@ -2,6 +2,7 @@ package devstack
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -27,7 +28,8 @@ func UpShared(ctx context.Context, out io.Writer) (*Stack, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := (&builder{layout: layout, progress: &progress{out: out}}).ensureCompiler(ctx); err != nil {
+	b := &builder{layout: layout, progress: &progress{out: out}}
+	if err := errors.Join(b.ensureCompiler(ctx), b.ensureNode(ctx)); err != nil {
 		return nil, err
 	}
 	options := Options{Dir: dir, ServicesOnly: true, ForTests: true, Progress: out, Env: map[string]string{}}

@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"bytes"
 	"embed"
 	"errors"
 	"fmt"
@@ -8,6 +9,9 @@ import (
 	"net/http"
 	"net/url"
 	"time"
+
+	"golang.org/x/text/encoding"
+	"golang.org/x/text/encoding/simplifiedchinese"
 
 	"coursepay/models"
 )
@@ -24,6 +28,7 @@ const returnDelay = 3 * time.Second
 var errNoPage = &refusal{"ACQ.TRADE_NOT_EXIST", "支付页面不存在，请返回商家重新发起支付"}
 
 func (s *Server) routeCashier(mux *http.ServeMux) {
+	mux.HandleFunc("GET /qr/{token}", s.scan)
 	mux.HandleFunc("GET /cashier/{outTradeNo}", s.onPage(s.showCashier))
 	mux.HandleFunc("GET /cashier/{outTradeNo}/result", s.onPage(s.showResult))
 	mux.HandleFunc("GET /cashier/{outTradeNo}/cancelled", s.onPage(s.showCancelled))
@@ -202,10 +207,31 @@ func (s *Server) render(w http.ResponseWriter, status int, name string, view any
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Content-Security-Policy",
 		"default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'")
-	w.WriteHeader(status)
-	if err := pageTemplates.ExecuteTemplate(w, name, view); err != nil {
-		s.log.Error("page not written", "page", name, "error", err)
+	var page bytes.Buffer
+	if err := pageTemplates.ExecuteTemplate(&page, name, view); err != nil {
+		s.log.Error("page not made", "page", name, "error", err)
+		status = http.StatusInternalServerError
 	}
+	w.WriteHeader(status)
+	_, _ = w.Write(page.Bytes()) // the client has gone: nobody to tell
+}
+
+// gbkPage recodes a page that is written in one piece: the gateway's own error pages are in GBK, as Alipay's are. What GBK
+// lacks becomes a character reference.
+type gbkPage struct{ http.ResponseWriter }
+
+func (w gbkPage) WriteHeader(status int) {
+	w.Header().Set("Content-Type", "text/html; charset=GBK")
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w gbkPage) Write(page []byte) (int, error) {
+	page = bytes.Replace(page, []byte(`<meta charset="utf-8">`), []byte(`<meta charset="GBK">`), 1)
+	recoded, err := encoding.HTMLEscapeUnsupported(simplifiedchinese.GBK.NewEncoder()).Bytes(page)
+	if err != nil {
+		return 0, fmt.Errorf("recode to GBK: %w", err)
+	}
+	return w.ResponseWriter.Write(recoded)
 }
 
 // homeView is what home.html shows: the newest of each, newest first.

@@ -17,6 +17,7 @@ func (s *Server) routeControl(mux *http.ServeMux) {
 	mux.HandleFunc("POST /control/trades/{outTradeNo}/login", s.onTrade(s.buyerLogsIn))
 	mux.HandleFunc("POST /control/trades/{outTradeNo}/pay", s.onTrade(s.buyerPays))
 	mux.HandleFunc("POST /control/trades/{outTradeNo}/close", s.onTrade(s.operatorCloses))
+	mux.HandleFunc("POST /control/trades/{outTradeNo}/finish", s.onTrade(s.refundWindowEnds))
 	mux.HandleFunc("GET /control/faults", s.getFaults)
 	mux.HandleFunc("PUT /control/faults", s.putFaults)
 	mux.HandleFunc("GET /control/notifies", s.getNotifies)

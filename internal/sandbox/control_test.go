@@ -80,7 +80,7 @@ func TestListsAreNewestFirst(t *testing.T) {
 
 const allFaults = `{"seed":7,"notify":{"drop":0.1,"delay":"2s","duplicate":0.1,"reorder":0.1,"amount":0.1,"app":0.1,"seller":0.1,` +
 	`"signature":0.1,"charset":0.1,"header":0.1},"gateway":{"slow":"1.5s","hang":0.1,"http5xx":0.1,"systemError":0.1,` +
-	`"executedThenTimeout":0.1,"unsigned":0.1,"tampered":0.1},"race":{"payBeforeClose":0.1}}`
+	`"executedThenTimeout":0.1,"unsigned":0.1,"tampered":0.1},"refund":{"sellerBalance":0.1},"race":{"payBeforeClose":0.1}}`
 
 func TestFaultsReadBack(t *testing.T) {
 	t.Parallel()
@@ -94,7 +94,7 @@ func TestFaultsReadBack(t *testing.T) {
 	w.faults(allFaults)
 	require.Equal(t, "map[gateway:map[executedThenTimeout:0.1 hang:0.1 http5xx:0.1 slow:1.5s systemError:0.1 tampered:0.1 "+
 		"unsigned:0.1] notify:map[amount:0.1 app:0.1 charset:0.1 delay:2s drop:0.1 duplicate:0.1 header:0.1 reorder:0.1 "+
-		"seller:0.1 signature:0.1] race:map[payBeforeClose:0.1] seed:7]", read())
+		"seller:0.1 signature:0.1] race:map[payBeforeClose:0.1] refund:map[sellerBalance:0.1] seed:7]", read())
 	w.faults(`{}`)
 	require.Equal(t, "map[]", read())
 }

@@ -16,7 +16,8 @@ var (
 
 func asRefusal(err error) (*refusal, bool) { return errors.AsType[*refusal](err) }
 
-// change moves one trade from its state to another and writes that down; the notification of a payment or a refund is written with it.
+// change moves one trade from its state to another and writes that down; the notification, if there is one, is written
+// with it.
 // The error is a *refusal when Alipay's rules forbid it, and then nothing has changed.
 func (s *Server) change(key tradeKey, deed func(trade, time.Time) (trade, error)) (trade, error) {
 	var after trade
@@ -28,9 +29,9 @@ func (s *Server) change(key tradeKey, deed func(trade, time.Time) (trade, error)
 			return r, err
 		}
 		r.Trades = []trade{after}
-		if fields := news(before, after); fields != nil && after.Page.NotifyURL != "" {
+		if fields := s.news(before, after); fields != nil && after.Page.NotifyURL != "" {
 			seq, id := st.nextSeq()
-			r.Notifies = []notification{st.planFirst(newNotification(after, fields, seq, id, now), time.Now())}
+			r.Notifies = []notification{st.planFirst(newNotification(after, s.apps[key.AppID].buyer(), fields, seq, id, now), time.Now())}
 		}
 		told = r.Notifies
 		return r, nil
@@ -45,8 +46,8 @@ func (s *Server) change(key tradeKey, deed func(trade, time.Time) (trade, error)
 }
 
 // news is what the merchant is told of a change beyond the trade as it stands; nil means nothing is told. A closing
-// without a refund is not: Alipay's documents leave it open, and nobody may rely on it.
-func news(before, after trade) map[string]string {
+// without a refund is told only when the sandbox was asked to: Alipay's documents leave it open, and nobody may rely on it.
+func (s *Server) news(before, after trade) map[string]string {
 	switch {
 	case len(after.Refunds) > len(before.Refunds):
 		last := after.Refunds[len(after.Refunds)-1]
@@ -58,8 +59,11 @@ func news(before, after trade) map[string]string {
 			fields["gmt_close"] = beijingTime(after.ClosedAt)
 		}
 		return fields
-	case after.Status == models.TradeSuccess && !before.Status.Paid():
+	case after.Status == models.TradeSuccess && !before.Status.Paid(),
+		after.Status == models.TradeFinished && before.Status != models.TradeFinished:
 		return map[string]string{}
+	case s.notifyClose && after.Status == models.TradeClosed && before.Status != models.TradeClosed:
+		return map[string]string{"gmt_close": beijingTime(after.ClosedAt)}
 	}
 	return nil
 }
@@ -89,7 +93,18 @@ func (s *Server) operatorCloses(key tradeKey) (trade, error) {
 	})
 }
 
-// raceBuyer is the fault payBeforeClose: the buyer is quicker than the close that is about to happen.
+// refundWindowEnds is what months would do: a paid trade can be refunded no more.
+func (s *Server) refundWindowEnds(key tradeKey) (trade, error) {
+	return s.change(key, func(t trade, _ time.Time) (trade, error) {
+		if t.Status != models.TradeSuccess {
+			return t, errNotWaiting
+		}
+		t.Status = models.TradeFinished
+		return t, nil
+	})
+}
+
+// raceBuyer is the fault payBeforeClose: the buyer is quicker than the close or cancel that is about to happen.
 func (s *Server) raceBuyer(key tradeKey) {
 	var strikes bool
 	s.store.view(func(st *store) {

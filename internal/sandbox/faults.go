@@ -18,6 +18,7 @@ type Faults struct {
 	Seed    int64         `json:"seed,omitzero"`
 	Notify  NotifyFaults  `json:"notify,omitzero"`
 	Gateway GatewayFaults `json:"gateway,omitzero"`
+	Refund  RefundFaults  `json:"refund,omitzero"`
 	Race    RaceFaults    `json:"race,omitzero"`
 }
 
@@ -46,9 +47,14 @@ type GatewayFaults struct {
 	Tampered            float64  `json:"tampered,omitzero"`            // the answer was changed after signing
 }
 
+// RefundFaults refuse refunds that would be right.
+type RefundFaults struct {
+	SellerBalance float64 `json:"sellerBalance,omitzero"` // a new refund meets ACQ.SELLER_BALANCE_NOT_ENOUGH
+}
+
 // RaceFaults let the buyer act at the worst moment.
 type RaceFaults struct {
-	PayBeforeClose float64 `json:"payBeforeClose,omitzero"` // the buyer pays just before a close that could have succeeded
+	PayBeforeClose float64 `json:"payBeforeClose,omitzero"` // the buyer pays just before a close or cancel that could have succeeded
 }
 
 // Duration is a time.Duration that reads and writes "1.5s".
@@ -99,7 +105,7 @@ func (f Faults) validate() error {
 		{"gateway.hang", f.Gateway.Hang}, {"gateway.http5xx", f.Gateway.HTTP5xx},
 		{"gateway.systemError", f.Gateway.SystemError}, {"gateway.executedThenTimeout", f.Gateway.ExecutedThenTimeout},
 		{"gateway.unsigned", f.Gateway.Unsigned}, {"gateway.tampered", f.Gateway.Tampered},
-		{"race.payBeforeClose", f.Race.PayBeforeClose},
+		{"refund.sellerBalance", f.Refund.SellerBalance}, {"race.payBeforeClose", f.Race.PayBeforeClose},
 	} {
 		if r.rate < 0 || r.rate > 1 {
 			errs = append(errs, fmt.Errorf("%s is %v, want 0 to 1", r.name, r.rate))

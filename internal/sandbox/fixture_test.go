@@ -21,6 +21,7 @@ import (
 	gopayalipay "github.com/go-pay/gopay/alipay"
 	smartwalle "github.com/smartwalle/alipay/v3"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/net/html/charset"
 
 	"coursepay/internal/sandbox"
 )
@@ -43,6 +44,7 @@ var keySet = sync.OnceValue(func() map[string]string {
 	keys := map[string]string{}
 	for _, name := range []string{
 		sandbox.AppPrivateKeyFile, sandbox.AppPublicKeyFile, sandbox.AlipayPrivateKeyFile, sandbox.AlipayPublicKeyFile,
+		sandbox.AppCertFile, sandbox.AlipayCertFile, sandbox.AlipayRootCertFile,
 	} {
 		text, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil {
@@ -145,20 +147,34 @@ func (base redirectTo) RoundTrip(r *http.Request) (*http.Response, error) {
 
 func gopayClient(t *testing.T, base string) *gopayalipay.Client {
 	t.Helper()
+	client := newGopay(t, base)
+	client.AutoVerifySign([]byte(keySet()[sandbox.AlipayPublicKeyFile]))
+	return client
+}
+
+// newGopay is a client that has the app's key and nothing of Alipay's.
+func newGopay(t *testing.T, base string) *gopayalipay.Client {
+	t.Helper()
 	client, err := gopayalipay.NewClient(appID, bare(keySet()[sandbox.AppPrivateKeyFile]), false)
 	require.NoError(t, err)
 	client.SetLocation("Asia/Shanghai")
-	client.AutoVerifySign([]byte(keySet()[sandbox.AlipayPublicKeyFile]))
 	client.GetHttpClient().SetTransport(redirectTo(base))
 	return client
 }
 
 func strictClient(t *testing.T, base string) *smartwalle.Client {
 	t.Helper()
+	client := newStrict(t, base)
+	require.NoError(t, client.LoadAliPayPublicKey(keySet()[sandbox.AlipayPublicKeyFile]))
+	return client
+}
+
+// newStrict is a client that has the app's key and nothing of Alipay's.
+func newStrict(t *testing.T, base string) *smartwalle.Client {
+	t.Helper()
 	client, err := smartwalle.New(appID, bare(keySet()[sandbox.AppPrivateKeyFile]), false,
 		smartwalle.WithSandboxGateway(base+"/gateway.do"), smartwalle.WithTimeLocation(time.FixedZone("", 8*60*60)))
 	require.NoError(t, err)
-	require.NoError(t, client.LoadAliPayPublicKey(keySet()[sandbox.AlipayPublicKeyFile]))
 	return client
 }
 
@@ -203,7 +219,9 @@ func (b *browser) do(r *http.Request) {
 	require.NoError(b.t, err)
 	defer response.Body.Close()
 	b.status, b.header, b.at = response.StatusCode, response.Header, response.Request.URL
-	b.page, err = goquery.NewDocumentFromReader(response.Body)
+	page, err := charset.NewReader(response.Body, response.Header.Get("Content-Type"))
+	require.NoError(b.t, err)
+	b.page, err = goquery.NewDocumentFromReader(page)
 	require.NoError(b.t, err)
 }
 

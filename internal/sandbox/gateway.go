@@ -40,6 +40,12 @@ func (s *Server) methodTable() map[string]method {
 		"alipay.trade.close":                {api: s.tradeClose},
 		"alipay.trade.refund":               {api: s.tradeRefund},
 		"alipay.trade.fastpay.refund.query": {api: s.refundQuery},
+		"alipay.trade.cancel":               {api: s.tradeCancel},
+		precreate:                           {api: s.tradePrecreate},
+
+		"alipay.data.dataservice.bill.downloadurl.query": {api: s.billAddress},
+
+		"alipay.open.app.alipaycert.download": {api: s.certDownload},
 	}
 }
 
@@ -48,6 +54,7 @@ type call struct {
 	app    app
 	method string
 	params map[string]string // all of them, in UTF-8
+	base   string            // the sandbox's address as the client knows it, for links that must be absolute
 }
 
 // biz reads biz_content into v.
@@ -102,6 +109,7 @@ func (s *Server) gateway(w http.ResponseWriter, r *http.Request) {
 	var c call
 	if err == nil {
 		c, err = s.authenticate(params)
+		c.base = s.baseURL(r)
 	}
 	if known && m.page != nil {
 		s.servePage(w, r, m, c, err)
@@ -126,7 +134,7 @@ func (s *Server) servePage(w http.ResponseWriter, r *http.Request, m method, c c
 		location, err = m.page(r.Context(), c)
 	}
 	if err != nil {
-		s.pageError(w, http.StatusOK, err)
+		s.pageError(gbkPage{w}, http.StatusOK, err)
 		return
 	}
 	w.Header().Set("Location", location)
@@ -212,6 +220,9 @@ func (s *Server) authenticate(params map[string]string) (call, error) {
 	if !known {
 		return call{}, invalidArgument("app-id", "无效的AppID参数")
 	}
+	if err := s.checkMode(a, params); err != nil {
+		return call{}, err
+	}
 	if err := checkSignature(a, params); err != nil {
 		return call{}, err
 	}
@@ -219,7 +230,37 @@ func (s *Server) authenticate(params map[string]string) (call, error) {
 	if err != nil {
 		return call{}, err
 	}
-	return call{a, params["method"], utf8Params}, s.checkCommon(params)
+	return call{app: a, method: params["method"], params: utf8Params}, s.checkCommon(params)
+}
+
+// baseURL is Config.PublicURL, or else where the request came to.
+func (s *Server) baseURL(r *http.Request) string {
+	switch {
+	case s.url != "":
+		return s.url
+	case r.TLS != nil:
+		return "https://" + r.Host
+	}
+	return "http://" + r.Host
+}
+
+// checkMode makes sure that the request is in its app's mode: the serial numbers tell which certificates the client has.
+func (s *Server) checkMode(a app, params map[string]string) error {
+	own, root := params["app_cert_sn"], params["alipay_root_cert_sn"]
+	bad := func(code, why string) error { return &publicError{"40002", "Invalid Arguments", "isv." + code, why} }
+	switch {
+	case a.certSN == "" && own == "" && root == "":
+		return nil
+	case own == "":
+		return bad("missing-app-cert-sn", "缺少应用公钥证书序列号")
+	case own != a.certSN:
+		return bad("app-cert-not-exist", "应用公钥证书不存在")
+	case root == "":
+		return bad("missing-alipay-root-cert-sn", "缺少支付宝根证书序列号")
+	case root != s.certs.rootSN:
+		return bad("invalid-alipay-root-cert-sn", "无效支付宝根证书序列号")
+	}
+	return nil
 }
 
 func checkSignature(a app, params map[string]string) error {
@@ -299,7 +340,10 @@ func (s *Server) answer(w http.ResponseWriter, params map[string]string, body an
 	}
 	var text bytes.Buffer
 	fmt.Fprintf(&text, `{"%s":%s`, nodeName(params["method"]), node)
-	if _, known := s.apps[params["app_id"]]; known && !plan.unsigned {
+	if a, known := s.apps[params["app_id"]]; known && !plan.unsigned {
+		if a.certSN != "" {
+			fmt.Fprintf(&text, `,"alipay_cert_sn":"%s"`, s.certs.sn)
+		}
 		fmt.Fprintf(&text, `,"sign":"%s"`, signature)
 	}
 	text.WriteByte('}')

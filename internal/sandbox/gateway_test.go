@@ -168,6 +168,9 @@ func (w *world) send(t *testing.T, query, body string) (a rawAnswer) {
 			require.NoError(t, json.Unmarshal(raw, &a.sign))
 			continue
 		}
+		if name == "alipay_cert_sn" {
+			continue
+		}
 		a.name, a.node = name, raw
 	}
 	require.NoError(t, json.Unmarshal(a.node, &a.body))
@@ -321,6 +324,7 @@ func TestPayPageRefuses(t *testing.T) {
 		"number":      {func(o *smartwalle.TradeWapPay) { o.OutTradeNo = "a-b" }, "ACQ.INVALID_PARAMETER"},
 		"long number": {func(o *smartwalle.TradeWapPay) { o.OutTradeNo = strings.Repeat("1", 65) }, "ACQ.INVALID_PARAMETER"},
 		"subject":     {func(o *smartwalle.TradeWapPay) { o.Subject = "a&b" }, "ACQ.INVALID_PARAMETER"},
+		"forbidden":   {func(o *smartwalle.TradeWapPay) { o.Subject = "违禁词" }, "ACQ.EXIST_FORBIDDEN_WORD"},
 		"zero":        {func(o *smartwalle.TradeWapPay) { o.TotalAmount = "0.00" }, "ACQ.INVALID_PARAMETER"},
 		"negative":    {func(o *smartwalle.TradeWapPay) { o.TotalAmount = "-1" }, "ACQ.INVALID_PARAMETER"},
 		"half a fen":  {func(o *smartwalle.TradeWapPay) { o.TotalAmount = "0.005" }, "ACQ.INVALID_PARAMETER"},
@@ -340,6 +344,8 @@ func TestPayPageRefuses(t *testing.T) {
 			b := w.open(order)
 			require.Equal(t, c.code, b.text("#error-code"), b.text("#error-text"))
 			require.Contains(t, b.text(".notice"), "模拟器")
+			require.Equal(t, "text/html; charset=GBK", b.header.Get("Content-Type"))
+			require.Equal(t, "GBK", b.page.Find("meta[charset]").AttrOr("charset", ""))
 		})
 	}
 	var trades []tradeJSON

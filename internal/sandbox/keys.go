@@ -20,6 +20,11 @@ const (
 	AppPublicKeyFile     = "app-public.pem"     // the merchant's, for the sandbox
 	AlipayPrivateKeyFile = "alipay-private.pem" // the sandbox's own: signs what Alipay would sign
 	AlipayPublicKeyFile  = "alipay-public.pem"  // the sandbox's own, for the merchant's ALIPAY_PUBLIC_KEY
+
+	// For certificate mode: the same keys in certificates.
+	AppCertFile        = "app-cert.crt"         // the merchant's, for both sides: its ALIPAY_APP_CERT
+	AlipayCertFile     = "alipay-cert.crt"      // the sandbox's own, for both sides: the merchant's ALIPAY_CERT
+	AlipayRootCertFile = "alipay-root-cert.crt" // who issued them, for both sides: the merchant's ALIPAY_ROOT_CERT
 )
 
 const keyBits = 2048
@@ -28,45 +33,45 @@ const keyBits = 2048
 var errKey = errors.New("not an RSA key in PEM or bare base64")
 
 // GenerateKeys writes two RSA key pairs to dir: the merchant app's and the sandbox's own, private ones (PKCS#8) with
-// mode 0600. A pair whose private key is there already is kept, unless force is set; a missing public half is
-// written again from its private one.
+// mode 0600, and certificates for both. A pair whose private key is there already is kept, unless force is set; a missing
+// public half is written again from its private one, and certificates that fit their keys no more are made again.
 func GenerateKeys(dir string, force bool) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("key folder: %w", err)
 	}
-	for _, pair := range [][2]string{
-		{AppPrivateKeyFile, AppPublicKeyFile},
-		{AlipayPrivateKeyFile, AlipayPublicKeyFile},
-	} {
-		if err := generatePair(filepath.Join(dir, pair[0]), filepath.Join(dir, pair[1]), force); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func generatePair(private, public string, force bool) error {
-	key, err := keptKey(private, force)
+	app, err := generatePair(filepath.Join(dir, AppPrivateKeyFile), filepath.Join(dir, AppPublicKeyFile), force)
 	if err != nil {
 		return err
 	}
+	alipay, err := generatePair(filepath.Join(dir, AlipayPrivateKeyFile), filepath.Join(dir, AlipayPublicKeyFile), force)
+	if err != nil {
+		return err
+	}
+	return generateCerts(dir, app, alipay, force)
+}
+
+func generatePair(private, public string, force bool) (*rsa.PublicKey, error) {
+	key, err := keptKey(private, force)
+	if err != nil {
+		return nil, err
+	}
 	if key == nil {
 		if key, err = rsa.GenerateKey(rand.Reader, keyBits); err != nil {
-			return fmt.Errorf("generate key: %w", err)
+			return nil, fmt.Errorf("generate key: %w", err)
 		}
 		der, err := x509.MarshalPKCS8PrivateKey(key)
 		if err != nil {
-			return fmt.Errorf("encode key: %w", err)
+			return nil, fmt.Errorf("encode key: %w", err)
 		}
 		if err := writePEM(private, "PRIVATE KEY", der, 0o600); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	der, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
 	if err != nil {
-		return fmt.Errorf("encode key: %w", err)
+		return nil, fmt.Errorf("encode key: %w", err)
 	}
-	return writePEM(public, "PUBLIC KEY", der, 0o644)
+	return &key.PublicKey, writePEM(public, "PUBLIC KEY", der, 0o644)
 }
 
 // keptKey reads the private key that is to stay, or nil when a new one is wanted.

@@ -16,8 +16,19 @@ import (
 // The one buyer of this little world. Alipay masks the log-in name just so.
 const (
 	buyerID      = "2088102176000001"
+	buyerOpenID  = "074a1CcTG1LelxKe4xQC0zgNdId0nxi95b5lsNpazWYoCo5"
 	buyerLogonID = "san***@sandbox.example"
 )
+
+// buyer is who paid, as an app gets to know it: by user id, or by open id when Alipay has switched the app to that.
+type buyer struct{ userID, openID string }
+
+func (a app) buyer() buyer {
+	if a.openID {
+		return buyer{openID: buyerOpenID}
+	}
+	return buyer{userID: buyerID}
+}
 
 // notification is one event that a merchant is told of, with every attempt to do so. NotifyID stays the same on every
 // resend.
@@ -48,18 +59,18 @@ type Attempt struct {
 
 // newNotification tells of a trade as it stands, and of more when something else happened (alipay.trade.wap.pay,
 // asynchronous notify). No field is ever empty.
-func newNotification(t trade, more map[string]string, seq int64, id string, now time.Time) notification {
+func newNotification(t trade, by buyer, more map[string]string, seq int64, id string, now time.Time) notification {
 	amount, p := t.Page.Terms.Amount.String(), t.Page
 	fields := map[string]string{
 		"notify_type": "trade_status_sync", "notify_id": newNotifyID(now),
 		"app_id": p.Key.AppID, "auth_app_id": p.Key.AppID, "version": "1.0",
 		"trade_no": t.TradeNo, "out_trade_no": p.Key.OutTradeNo, "trade_status": string(t.Status),
-		"buyer_id": buyerID, "buyer_logon_id": buyerLogonID,
+		"buyer_id": by.userID, "buyer_open_id": by.openID, "buyer_logon_id": buyerLogonID,
 		"seller_id": p.Terms.SellerID, "seller_email": "seller@sandbox.example",
 		"total_amount": amount, "receipt_amount": amount, "invoice_amount": amount, "buyer_pay_amount": amount,
 		"point_amount": "0.00", "fund_bill_list": fundBill(amount),
 		"subject": p.Terms.Subject, "body": p.Terms.Body, "passback_params": p.Passback,
-		"gmt_create": beijingTime(t.CreatedAt), "gmt_payment": beijingTime(t.PaidAt),
+		"gmt_create": beijingTime(t.CreatedAt), "gmt_payment": paidTime(t),
 	}
 	maps.Copy(fields, more)
 	maps.DeleteFunc(fields, func(_, value string) bool { return value == "" })
@@ -71,6 +82,13 @@ func newNotification(t trade, more map[string]string, seq int64, id string, now 
 
 func fundBill(amount string) string {
 	return fmt.Sprintf(`[{"amount":"%s","fundChannel":"ALIPAYACCOUNT"}]`, amount)
+}
+
+func paidTime(t trade) string {
+	if t.PaidAt.IsZero() {
+		return ""
+	}
+	return beijingTime(t.PaidAt)
 }
 
 func beijingTime(t time.Time) string { return t.In(beijing).Format(timeLayout) }

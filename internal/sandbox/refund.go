@@ -13,6 +13,9 @@ var (
 	errRefundTooMuch  = &refusal{"ACQ.REASON_TRADE_REFUND_FEE_ERR", "退款金额无效"}
 	errRefundDiffers  = &refusal{"ACQ.DISCORDANT_REPEAT_REQUEST", "同一笔退款号的两次请求金额不一致"}
 	errRefundFinished = &refusal{"ACQ.TRADE_HAS_FINISHED", "交易已完结"}
+	errSellerBalance  = &refusal{"ACQ.SELLER_BALANCE_NOT_ENOUGH", "卖家余额不足"}
+	// Alipay asks for a pause and names no code for those who do not make it; this one means: the same again, later.
+	errRefundTooSoon = &refusal{"ACQ.SYSTEM_ERROR", "同一笔交易的退款间隔过短，请稍后以相同参数重试"}
 )
 
 // refund is money given back under one out_request_no.
@@ -39,9 +42,9 @@ func (t trade) refundOf(requestNo string) (refund, bool) {
 	return refund{}, false
 }
 
-// refund gives amount back under requestNo. A repeat with the same amount changes nothing; a full refund closes the
-// trade.
-func (t trade) refund(requestNo string, amount models.Money, now time.Time) (trade, error) {
+// refund gives amount back under requestNo, unless the refund before it is more recent than pause. A repeat with the same
+// amount changes nothing; a full refund closes the trade.
+func (t trade) refund(requestNo string, amount models.Money, pause time.Duration, now time.Time) (trade, error) {
 	partial := requestNo == "" && amount != t.Page.Terms.Amount
 	if requestNo == "" {
 		requestNo = t.Page.Key.OutTradeNo
@@ -58,11 +61,18 @@ func (t trade) refund(requestNo string, amount models.Money, now time.Time) (tra
 	if partial {
 		return t, errRefundPartial
 	}
+	if n := len(t.Refunds); n > 0 && now.Sub(t.Refunds[n-1].At) < pause {
+		return t, errRefundTooSoon
+	}
+	return t.giveBack(requestNo, amount, now), nil
+}
+
+func (t trade) giveBack(requestNo string, amount models.Money, now time.Time) trade {
 	t.Refunds = append(slices.Clip(t.Refunds), refund{requestNo, amount, now})
 	if t.refunded() == t.Page.Terms.Amount {
 		t.Status, t.ClosedAt = models.TradeClosed, now
 	}
-	return t, nil
+	return t
 }
 
 func (t trade) refundable(amount models.Money) error {
@@ -93,6 +103,7 @@ type refundRequest struct {
 type refundAnswer struct {
 	head
 	BuyerLogonID string `json:"buyer_logon_id,omitempty"`
+	BuyerOpenID  string `json:"buyer_open_id,omitempty"`
 	BuyerUserID  string `json:"buyer_user_id,omitempty"`
 	FundChange   string `json:"fund_change,omitempty"` // Y: this request moved money; N: an earlier one had
 	GmtRefundPay string `json:"gmt_refund_pay,omitempty"`
@@ -117,10 +128,14 @@ func (s *Server) tradeRefund(_ context.Context, c call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	poor := s.sellerIsPoor()
 	moved := "N"
 	t, err := s.change(key, func(t trade, now time.Time) (trade, error) {
-		after, err := t.refund(string(r.OutRequestNo), amount, now)
+		after, err := t.refund(string(r.OutRequestNo), amount, s.refundPause, now)
 		if len(after.Refunds) > len(t.Refunds) {
+			if poor {
+				return t, errSellerBalance
+			}
 			moved = "Y"
 		}
 		return after, err
@@ -129,16 +144,25 @@ func (s *Server) tradeRefund(_ context.Context, c call) (any, error) {
 		no.head = failed(refused)
 		return no, nil
 	}
-	return newRefundAnswer(t, string(r.OutRequestNo), moved), err
+	return newRefundAnswer(t, c.app.buyer(), string(r.OutRequestNo), moved), err
 }
 
-func newRefundAnswer(t trade, requestNo, moved string) refundAnswer {
+// sellerIsPoor throws the dice for the fault sellerBalance.
+func (s *Server) sellerIsPoor() (strikes bool) {
+	s.store.view(func(st *store) {
+		st.drawn["refund"]++
+		strikes = st.faults.strikes(st.faults.Refund.SellerBalance, "refund.sellerBalance", st.drawn["refund"], 0)
+	})
+	return strikes
+}
+
+func newRefundAnswer(t trade, by buyer, requestNo, moved string) refundAnswer {
 	if requestNo == "" {
 		requestNo = t.Page.Key.OutTradeNo
 	}
 	this, _ := t.refundOf(requestNo)
 	return refundAnswer{
-		head: success, BuyerLogonID: buyerLogonID, BuyerUserID: buyerID, FundChange: moved, GmtRefundPay: beijingTime(this.At),
+		head: success, BuyerLogonID: buyerLogonID, BuyerUserID: by.userID, BuyerOpenID: by.openID, FundChange: moved, GmtRefundPay: beijingTime(this.At),
 		OutTradeNo: t.Page.Key.OutTradeNo, RefundFee: t.refunded().String(), SendBackFee: this.Amount.String(), TradeNo: t.TradeNo,
 	}
 }

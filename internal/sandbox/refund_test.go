@@ -8,6 +8,8 @@ import (
 
 	smartwalle "github.com/smartwalle/alipay/v3"
 	"github.com/stretchr/testify/require"
+
+	"coursepay/internal/sandbox"
 )
 
 func (w *world) refund(number, request, amount string) *smartwalle.TradeRefundRsp {
@@ -113,4 +115,48 @@ func TestParallelRefundsNeverExceedThePrice(t *testing.T) {
 	}
 	w.control("GET", "/control/trades/T1", "", &trade)
 	require.Equal(t, "88.80", trade.RefundFee)
+}
+
+func TestRefundsOfOneTradeKeepTheirDistance(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(c *sandbox.Config) { c.RefundPause = sandbox.DefaultRefundPause })
+	w.paid("T1")
+	w.paid("T2")
+	require.Equal(t, "Y", w.refund("T1", "R1", "1").FundChange)
+	require.Equal(t, "N", w.refund("T1", "R1", "1").FundChange, "a repeat is no further refund")
+	require.Equal(t, "ACQ.DISCORDANT_REPEAT_REQUEST", w.refund("T1", "R1", "2").SubCode)
+	require.Equal(t, "ACQ.SYSTEM_ERROR", w.refund("T1", "R2", "1").SubCode)
+	require.Equal(t, "Y", w.refund("T2", "R2", "1").FundChange, "another trade")
+	w.clock.advance(sandbox.DefaultRefundPause)
+	answer, err := w.gopay.TradeRefund(t.Context(), bodyMap("out_trade_no", "T1", "out_request_no", "R2", "refund_amount", "1"))
+	require.NoError(t, err)
+	require.Equal(t, "Y", answer.Response.FundChange, "the same again, later")
+}
+
+func TestSellerWithoutBalance(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.paid("T1")
+	w.refund("T1", "R1", "1")
+	w.faults(`{"refund":{"sellerBalance":1}}`)
+	require.Equal(t, "ACQ.SELLER_BALANCE_NOT_ENOUGH", w.refund("T1", "R2", "1").SubCode)
+	require.Equal(t, "N", w.refund("T1", "R1", "1").FundChange, "that one has happened")
+	w.faults(`{}`)
+	require.Equal(t, "Y", w.refund("T1", "R2", "1").FundChange)
+}
+
+func TestBuyerByOpenID(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(c *sandbox.Config) { c.Apps[0].BuyerOpenID = true })
+	w.paid("T1")
+	answer, err := w.gopay.TradeQuery(t.Context(), bodyMap("out_trade_no", "T1"))
+	require.NoError(t, err)
+	require.NotEmpty(t, answer.Response.BuyerOpenId)
+	require.Empty(t, answer.Response.BuyerUserId)
+	form := w.merchant.wait(t, 1)[0].form
+	require.Equal(t, answer.Response.BuyerOpenId, form.Get("buyer_open_id"))
+	require.NotContains(t, form, "buyer_id")
+	refunded, err := w.gopay.TradeRefund(t.Context(), bodyMap("out_trade_no", "T1", "refund_amount", "88.80"))
+	require.NoError(t, err)
+	require.Empty(t, refunded.Response.BuyerUserId)
 }

@@ -32,6 +32,7 @@ var (
 	errPastExpiry  = &refusal{"ACQ.NOW_TIME_AFTER_EXPIRE_TIME_ERROR", "当前时间已超过允许支付的时间"}
 	errOtherTerms  = &refusal{"ACQ.CONTEXT_INCONSISTENT", "交易信息被篡改"}
 	errFeeTooLarge = &refusal{"ACQ.TOTAL_FEE_EXCEED", "订单总金额超过限额"}
+	errForbidden   = &refusal{"ACQ.EXIST_FORBIDDEN_WORD", "订单信息中包含违禁词"}
 )
 
 // invalid is ACQ.INVALID_PARAMETER with the reason, which the real gateway seldom gives.
@@ -63,11 +64,12 @@ type page struct {
 	Charset    string    `json:"charset"`
 	OpenedAt   time.Time `json:"opened_at"`
 	ExpireTime time.Time `json:"expire_time"`
+	ScanBy     time.Time `json:"scan_by,omitzero"` // a QR code dies then, unless it was scanned; zero: no QR code
 }
 
 // sameAs says whether other asks for the very same page, so that its token can be used again.
 func (p page) sameAs(other page) bool {
-	other.Token, other.OpenedAt, other.ExpireTime = p.Token, p.OpenedAt, p.ExpireTime
+	other.Token, other.OpenedAt, other.ExpireTime, other.ScanBy = p.Token, p.OpenedAt, p.ExpireTime, p.ScanBy
 	return p == other
 }
 
@@ -108,7 +110,7 @@ func (t trade) opened(p page, now time.Time) error {
 		return errHasClose
 	case t.exists() && t.Page.Terms != p.Terms:
 		return errOtherTerms
-	case !now.Before(p.ExpireTime):
+	case !now.Before(p.ExpireTime), !t.exists() && !p.ScanBy.IsZero() && !now.Before(p.ScanBy):
 		return errPastExpiry
 	}
 	return nil
