@@ -1,9 +1,10 @@
 # Everything works on a fresh Debian or Ubuntu with Go, make, git, and root or sudo. `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo test dev up down build image lint tctl
+.PHONY: help demo test fuzz dev up down build image lint tctl
 
 coursepay := bin/coursepay
 TEST_TIMEOUT ?= 20m
+FUZZTIME ?= 10s
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +18,14 @@ test: build ## run all tests, with the race detector, on real Postgres, RabbitMQ
 	@$(coursepay) up --test
 	@trap '$(coursepay) down --test' EXIT; trap 'exit 130' INT TERM; \
 		go test -race -timeout $(TEST_TIMEOUT) ./...
+
+fuzz: ## run each fuzz target for FUZZTIME (10s)
+	@set -e; for package in $$(git grep -l '^func Fuzz' -- '*_test.go' | xargs -n1 dirname | sort -u); do \
+		for target in $$(grep -hoE '^func Fuzz[A-Za-z]+' $$package/*_test.go | cut -c6-); do \
+			echo "$$package $$target"; \
+			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./$$package; \
+		done; \
+	done
 
 dev: build ## run the stack in the foreground; Ctrl-C stops all of it
 	@$(coursepay) dev

@@ -2,6 +2,7 @@ package models_test
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -24,6 +25,24 @@ func TestParseMoneyIsExactAndStrict(t *testing.T) {
 		_, err := models.ParseMoney(text)
 		require.ErrorIs(t, err, models.ErrMoney, text)
 	}
+}
+
+func FuzzParseMoney(f *testing.F) {
+	for _, text := range []string{"0", "1.00", "49.9", "1e0", "-1", "100000000.01", "0x1", "１"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		m, err := models.ParseMoney(text)
+		if err != nil {
+			return
+		}
+		require.GreaterOrEqual(t, m, models.Money(0))
+		require.LessOrEqual(t, m, models.MaxMoney)
+		again, err := models.ParseMoney(m.String())
+		require.NoError(t, err)
+		require.Equal(t, m, again)
+		require.True(t, strings.HasPrefix(m.String(), text), "what was read is what was written, but for missing decimals")
+	})
 }
 
 func TestMoneyInJSON(t *testing.T) {

@@ -1,5 +1,5 @@
-// Package alipay talks to Alipay: it makes the signed pay page of a phone, queries and closes trades, and decides
-// whether an asynchronous notify is genuine.
+// Package alipay talks to Alipay: it makes the signed pay page of a phone, queries, closes and refunds trades, fetches
+// the daily bill, and decides whether an asynchronous notify is genuine.
 //
 // It is the only importer of gopay, which lays out and signs the parameters of a request. Sending and believing are
 // done here, because gopay hands out error answers before it looks at their signature and stops verifying without a
@@ -21,6 +21,8 @@ import (
 	_ "time/tzdata" // gopay looks the zone up by name and, where it is missing, quietly signs local time
 
 	gopay "github.com/go-pay/gopay/alipay"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
 )
 
 const (
@@ -36,8 +38,14 @@ type Config struct {
 	AppID, SellerID string
 	// PrivateKey is the application's RSA key, PEM or bare base64, PKCS#1 or PKCS#8, 2048 bits or more.
 	PrivateKey string
-	// AlipayPublicKey is Alipay's key, not the application's: PEM "PUBLIC KEY" or bare base64.
-	AlipayPublicKey string
+	// AlipayPublicKey is Alipay's key, not the application's: PEM "PUBLIC KEY" or bare base64. AlipayPublicKeyNext, which
+	// may be empty, is believed as well, while Alipay changes over from one key to the other. Both belong to public-key
+	// mode; an application uses either that or certificate mode.
+	AlipayPublicKey, AlipayPublicKeyNext string
+	// AppCert, RootCert and AlipayCert are the PEM contents of certificate mode's three files (appCertPublicKey,
+	// alipayRootCert and alipayCertPublicKey_RSA2). AlipayCertNext is to AlipayCert what AlipayPublicKeyNext is to
+	// AlipayPublicKey.
+	AppCert, RootCert, AlipayCert, AlipayCertNext string
 	// Gateway is the URL of gateway.do; the path may be left out. Empty means Alipay's own: production or sandbox, as
 	// Production says. In production nothing else is accepted.
 	Gateway    string
@@ -45,33 +53,39 @@ type Config struct {
 	// NotifyURL is where Alipay posts its notifies, ReturnURL where the buyer's browser goes after paying. Each may be
 	// empty, else it is absolute.
 	NotifyURL, ReturnURL string
-	// Timeout bounds one call, connecting included. Zero means 10 s.
+	// Timeout bounds one call, connecting included, and before it the wait for MaxQPS. Zero means 10 s.
 	Timeout time.Duration
+	// MaxQPS is how many calls per second this client sends at most, evenly spaced; others wait. Alipay limits an
+	// application as a whole, so replicas share its allowance by configuration. Zero means 20.
+	MaxQPS int
 	// Logger may be nil.
 	Logger *slog.Logger
+	// Metrics takes coursepay_alipay_requests_total and coursepay_alipay_request_seconds. Nil: they are not published.
+	Metrics prometheus.Registerer
 }
 
 // Client is safe for concurrent use.
 type Client struct {
-	cfg       Config
-	gateway   string
-	signer    *gopay.Client
-	alipayKey *rsa.PublicKey
-	http      *http.Client
-	log       *slog.Logger
+	cfg     Config
+	gateway string
+	signer  *gopay.Client
+	trust   trust
+	http    *http.Client
+	limiter *rate.Limiter
+	meter   meter
+	log     *slog.Logger
 }
 
 // New checks the configuration, reporting all faults at once, and then proves to itself that it rejects forged answers
 // and forged notifies. Its errors name fields and never contain key text.
 func New(cfg Config) (*Client, error) {
 	private, privateErr := parsePrivateKey(cfg.PrivateKey)
-	public, publicErr := parsePublicKey(cfg.AlipayPublicKey)
+	trusted, trustErr := newTrust(cfg, private)
 	gateway, gatewayErr := gatewayURL(cfg)
 	err := errors.Join(
 		required("AppID", cfg.AppID), required("SellerID", cfg.SellerID),
-		privateErr, publicErr, gatewayErr,
+		privateErr, trustErr, gatewayErr,
 		absoluteURL("NotifyURL", cfg.NotifyURL), absoluteURL("ReturnURL", cfg.ReturnURL),
-		sameKeyPair(private, public),
 	)
 	if err != nil {
 		return nil, fmt.Errorf("alipay configuration: %w", err)
@@ -80,12 +94,17 @@ func New(cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{
-		cfg: cfg, gateway: gateway, signer: signer, alipayKey: public,
-		http: newHTTPClient(), log: cfg.Logger,
+	signer.AppCertSN, signer.AliPayRootCertSN = trusted.appCertSN, trusted.rootCertSN
+	measured, err := newMeter(cfg.Metrics)
+	if err != nil {
+		return nil, err
 	}
-	// The keys are parsed: their text need not lie about in a long-lived value that someone may print.
-	c.cfg.PrivateKey, c.cfg.AlipayPublicKey = "", ""
+	c := &Client{
+		cfg: cfg, gateway: gateway, signer: signer, trust: trusted,
+		http: newHTTPClient(), limiter: newLimiter(cfg.MaxQPS), meter: measured, log: cfg.Logger,
+	}
+	// The key is parsed: its text need not lie about in a long-lived value that someone may print.
+	c.cfg.PrivateKey = ""
 	if c.cfg.Timeout <= 0 {
 		c.cfg.Timeout = defaultTimeout
 	}
@@ -95,7 +114,8 @@ func New(cfg Config) (*Client, error) {
 	if err := c.selfTest(private); err != nil {
 		return nil, fmt.Errorf("alipay self-test: %w", err)
 	}
-	c.log.Info("alipay client ready", "app_id", cfg.AppID, "gateway", gateway, "production", cfg.Production)
+	warnOfExpiry(c.log, cfg, time.Now())
+	c.log.Info("alipay client ready", "app_id", cfg.AppID, "gateway", gateway, "production", cfg.Production, "mode", trusted.mode())
 	return c, nil
 }
 

@@ -25,7 +25,8 @@ type Kind string
 const (
 	// KindFinal means that Alipay has refused, and will refuse the same request again.
 	KindFinal Kind = "final"
-	// KindUnknown means that the call may or may not have taken effect. Query and close: try again.
+	// KindUnknown means that the call may or may not have taken effect. Query and close: try again. Refund: the same
+	// out_request_no and the same amount again, or ask QueryRefund; never a new number.
 	KindUnknown Kind = "unknown"
 	// KindThrottled means refused for being too many. Try again later, and slower.
 	KindThrottled Kind = "throttled"
@@ -66,13 +67,13 @@ func refusal(method string, a answer) *Error {
 	return &Error{Method: method, Code: a.Code, SubCode: a.SubCode, Msg: a.message(), Kind: classify(a.Code, a.SubCode)}
 }
 
-// classify is Alipay's retry rule: 20000 and SYSTEM_ERROR mean unknown, 40005 means slow down, every other 4xxxx and an
+// classify is Alipay's retry rule: 20000, SYSTEM_ERROR and the bill's UNKNOW_ERROR mean unknown, 40005 means slow down, every other 4xxxx and an
 // invalid token (20001) is final. A code that nobody has told us of proves nothing, so it is unknown.
 func classify(code, subCode string) Kind {
 	switch {
 	case code == "40005" || subCode == "isv.app-call-limited":
 		return KindThrottled
-	case strings.HasSuffix(subCode, "SYSTEM_ERROR") || strings.HasPrefix(subCode, "isp."):
+	case strings.HasSuffix(subCode, "SYSTEM_ERROR") || subCode == "UNKNOW_ERROR" || strings.HasPrefix(subCode, "isp."):
 		return KindUnknown
 	case code == "20001" || (len(code) == 5 && code[0] == '4'):
 		return KindFinal

@@ -36,8 +36,8 @@ const (
 )
 
 // keys are made once, and the same in every process: a fuzzing worker must be able to judge what its parent signed.
-var keys = sync.OnceValue(func() (k struct{ app, alipay, stranger *rsa.PrivateKey }) {
-	k.app, k.alipay, k.stranger = fixedKey(1), fixedKey(2), fixedKey(3)
+var keys = sync.OnceValue(func() (k struct{ app, alipay, next, stranger *rsa.PrivateKey }) {
+	k.app, k.alipay, k.stranger, k.next = fixedKey(1), fixedKey(2), fixedKey(3), fixedKey(4)
 	return k
 })
 
@@ -90,7 +90,9 @@ func newClient(tb testing.TB, change ...func(*alipay.Config)) *alipay.Client {
 }
 
 // gateway serves one handler as gateway.do, after checking what any gateway would: our signature.
-func gateway(t *testing.T, answer func(method string, biz map[string]string) string) *alipay.Client {
+func gateway(
+	t *testing.T, answer func(method string, biz map[string]string) string, change ...func(*alipay.Config),
+) *alipay.Client {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_ = r.ParseForm()
@@ -104,7 +106,7 @@ func gateway(t *testing.T, answer func(method string, biz map[string]string) str
 		_, _ = fmt.Fprint(w, answer(r.Form.Get("method"), biz))
 	}))
 	t.Cleanup(server.Close)
-	return newClient(t, func(c *alipay.Config) { c.Gateway = server.URL })
+	return newClient(t, append(change, func(c *alipay.Config) { c.Gateway = server.URL })...)
 }
 
 // signedByApp is the gateway's check: every parameter but sign, sorted, raw.

@@ -36,17 +36,37 @@ func (a answer) message() string {
 	return firstRunes(text, maxMessage)
 }
 
-// call asks the gateway about payNo and decodes a successful, verified answer into result. A verified refusal is an
-// *Error with Alipay's codes; everything else is a Temporary *Error.
-func (c *Client) call(ctx context.Context, method, payNo string, result any) error {
+// request is one question to the gateway.
+type request struct {
+	method string
+	// payNo is the out_trade_no that the answer has to repeat; empty where the method knows none.
+	payNo string
+	// terse marks a method whose successful answer may say nothing at all, not even the number.
+	terse bool
+	biz   gopay.BodyMap
+}
+
+// about is a question about one of our pay numbers.
+func about(method, payNo string) (request, error) {
 	if !payNoText.MatchString(payNo) {
-		return fmt.Errorf("%s: %q is not a pay number", method, payNo)
+		return request{}, fmt.Errorf("%s: %q is not a pay number", method, firstRunes(payNo, maxMessage))
 	}
-	body, err := c.post(ctx, method, gopay.BodyMap{"out_trade_no": payNo})
-	if err != nil {
-		return noAnswer(method, err)
+	return request{method: method, payNo: payNo, biz: gopay.BodyMap{"out_trade_no": payNo}}, nil
+}
+
+// call waits for its turn, asks, and decodes a successful, verified answer into result. A verified refusal is an *Error
+// with Alipay's codes; everything else is a Temporary *Error.
+func (c *Client) call(ctx context.Context, r request, result any) error {
+	if err := c.awaitTurn(ctx, r.method); err != nil {
+		return err
 	}
-	return c.open(method, payNo, body, result)
+	return c.meter.measure(r.method, func() error {
+		body, err := c.post(ctx, r.method, r.biz)
+		if err != nil {
+			return noAnswer(r.method, err)
+		}
+		return c.open(r, body, result)
+	})
 }
 
 // post signs and sends one request and returns the body as received. gopay's own sender is not used: it hides the body,
@@ -82,64 +102,70 @@ func (c *Client) post(ctx context.Context, method string, biz gopay.BodyMap) ([]
 
 // open verifies a raw answer before it believes a word of it, errors included. The signature is over the raw bytes of
 // the method's node, and those same bytes are what is decoded, so nothing can stand between the two.
-func (c *Client) open(method, payNo string, body []byte, result any) error {
-	node, sign, err := splitAnswer(method, body)
+func (c *Client) open(r request, body []byte, result any) error {
+	e, err := splitAnswer(r.method, body)
 	if err != nil {
-		return noAnswer(method, err)
+		return noAnswer(r.method, err)
 	}
 	var a answer
-	if err := json.Unmarshal(node, &a); err != nil || a.Code == "" {
-		return noAnswer(method, fmt.Errorf("%w: no code", ErrMalformedAnswer))
+	if err := json.Unmarshal(e.node, &a); err != nil || a.Code == "" {
+		return noAnswer(r.method, fmt.Errorf("%w: no code", ErrMalformedAnswer))
 	}
-	if err := c.believe(node, sign, a, payNo); err != nil {
-		untrusted := noAnswer(method, err)
+	if err := c.believe(r, e, a); err != nil {
+		untrusted := noAnswer(r.method, err)
 		untrusted.SubCode = firstRunes(a.SubCode, maxMessage)
 		return untrusted
 	}
 	if a.Code != codeOK {
-		return refusal(method, a)
+		return refusal(r.method, a)
 	}
-	if err := json.Unmarshal(node, result); err != nil {
-		return noAnswer(method, fmt.Errorf("%w: %w", ErrMalformedAnswer, err))
+	if err := json.Unmarshal(e.node, result); err != nil {
+		return noAnswer(r.method, fmt.Errorf("%w: %w", ErrMalformedAnswer, err))
 	}
 	return nil
 }
 
 // believe says why an answer must not be believed. An error answer may leave out the number that it is about; a
-// successful one may not.
-func (c *Client) believe(node []byte, sign string, a answer, payNo string) error {
-	if sign == "" && a.Code != codeOK {
+// successful one may not, unless the method is known for that.
+func (c *Client) believe(r request, e envelope, a answer) error {
+	if e.sign == "" && a.Code != codeOK {
 		return ErrUnsignedAnswer
 	}
-	if err := c.verify(node, sign); err != nil {
+	if err := c.trust.verifyAnswer(e.node, e.sign, e.certSN); err != nil {
 		return fmt.Errorf("%w: %w", ErrForgedAnswer, err)
 	}
-	if a.OutTradeNo != payNo && (a.Code == codeOK || a.OutTradeNo != "") {
+	mayOmit := a.Code != codeOK || r.terse
+	if a.OutTradeNo != r.payNo && (a.OutTradeNo != "" || !mayOmit) {
 		return fmt.Errorf("%w: it is about another out_trade_no", ErrForgedAnswer)
 	}
 	return nil
 }
 
-// splitAnswer takes the raw node and the signature out of {"<method>_response":{…},"sign":"…"}. Certificate mode's
-// alipay_cert_sn is a third member, ignored as long as one key is configured.
-func splitAnswer(method string, body []byte) (node json.RawMessage, sign string, err error) {
+// envelope is {"<method>_response":{…},"alipay_cert_sn":"…","sign":"…"}, the second only in certificate mode.
+type envelope struct {
+	node         json.RawMessage
+	certSN, sign string
+}
+
+func splitAnswer(method string, body []byte) (e envelope, err error) {
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(body, &members); err != nil {
-		return nil, "", fmt.Errorf("%w: not JSON", ErrMalformedAnswer)
+		return e, fmt.Errorf("%w: not JSON", ErrMalformedAnswer)
 	}
 	node, found := members[strings.ReplaceAll(method, ".", "_")+"_response"]
 	if !found {
 		node, found = members["error_response"]
 	}
 	if !found {
-		return nil, "", fmt.Errorf("%w: no node for the method", ErrMalformedAnswer)
+		return e, fmt.Errorf("%w: no node for the method", ErrMalformedAnswer)
 	}
-	if raw, signed := members["sign"]; signed {
-		if err := json.Unmarshal(raw, &sign); err != nil {
-			return nil, "", fmt.Errorf("%w: sign is not a string", ErrMalformedAnswer)
+	e.node = node
+	for name, text := range map[string]*string{"sign": &e.sign, "alipay_cert_sn": &e.certSN} {
+		if raw, given := members[name]; given && json.Unmarshal(raw, text) != nil {
+			return e, fmt.Errorf("%w: %s is not a string", ErrMalformedAnswer, name)
 		}
 	}
-	return node, sign, nil
+	return e, nil
 }
 
 func firstRunes(text string, limit int) string {

@@ -1,9 +1,7 @@
 package alipay
 
 import (
-	"crypto"
 	"crypto/rsa"
-	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
@@ -14,23 +12,6 @@ import (
 
 // minKeyBits is what Alipay demands for RSA2.
 const minKeyBits = 2048
-
-var errBadSignature = errors.New("signature does not verify with Alipay's public key")
-
-// verify checks an RSA2 signature of Alipay's (SHA256withRSA, PKCS#1 v1.5) over content: the one place where trust is
-// decided, for answers and notifies alike. The base64 is read strictly, since a lenient reader would accept a good
-// signature with rubbish behind it.
-func (c *Client) verify(content []byte, sign string) error {
-	signature, err := base64.StdEncoding.Strict().DecodeString(sign)
-	if err != nil || strings.ContainsAny(sign, "\r\n") {
-		return errors.New("signature is not base64")
-	}
-	digest := sha256.Sum256(content)
-	if rsa.VerifyPKCS1v15(c.alipayKey, crypto.SHA256, digest[:], signature) != nil {
-		return errBadSignature
-	}
-	return nil
-}
 
 func parsePrivateKey(text string) (*rsa.PrivateKey, error) {
 	der, kind, err := keyBytes(text)
@@ -43,11 +24,11 @@ func parsePrivateKey(text string) (*rsa.PrivateKey, error) {
 	key, err := x509.ParsePKCS1PrivateKey(der)
 	if err != nil {
 		parsed, pkcs8Err := x509.ParsePKCS8PrivateKey(der)
-		rsaKey, isRSA := parsed.(*rsa.PrivateKey)
+		pkcs8, isRSA := parsed.(*rsa.PrivateKey)
 		if pkcs8Err != nil || !isRSA {
 			return nil, fault("PrivateKey", "neither PKCS#1 nor PKCS#8 RSA")
 		}
-		key = rsaKey
+		key = pkcs8
 	}
 	if key.N.BitLen() < minKeyBits {
 		return nil, fmt.Errorf("PrivateKey: %d bits, RSA2 needs %d", key.N.BitLen(), minKeyBits)
@@ -55,23 +36,50 @@ func parsePrivateKey(text string) (*rsa.PrivateKey, error) {
 	return key, nil
 }
 
-func parsePublicKey(text string) (*rsa.PublicKey, error) {
+func parsePublicKey(field, text string) (*rsa.PublicKey, error) {
 	der, kind, err := keyBytes(text)
 	if err != nil {
-		return nil, fmt.Errorf("AlipayPublicKey: %w", err)
+		return nil, fmt.Errorf("%s: %w", field, err)
 	}
 	if kind != "" && kind != "PUBLIC KEY" {
-		return nil, fault("AlipayPublicKey", "unknown PEM type, want PUBLIC KEY")
+		return nil, fault(field, "unknown PEM type, want PUBLIC KEY")
 	}
 	parsed, err := x509.ParsePKIXPublicKey(der)
+	if err != nil {
+		return nil, fault(field, "not an RSA public key")
+	}
+	return rsaKey(field, parsed)
+}
+
+// rsaKey takes a public key that is fit for RSA2.
+func rsaKey(field string, parsed any) (*rsa.PublicKey, error) {
 	key, isRSA := parsed.(*rsa.PublicKey)
-	if err != nil || !isRSA {
-		return nil, fault("AlipayPublicKey", "not an RSA public key")
+	if !isRSA {
+		return nil, fault(field, "not an RSA public key")
 	}
 	if key.N.BitLen() < minKeyBits {
-		return nil, fmt.Errorf("AlipayPublicKey: %d bits, RSA2 needs %d", key.N.BitLen(), minKeyBits)
+		return nil, fmt.Errorf("%s: %d bits, RSA2 needs %d", field, key.N.BitLen(), minKeyBits)
 	}
 	return key, nil
+}
+
+// parseCertificate takes the first certificate of a PEM file: those behind it are its issuers.
+func parseCertificate(field, text string) (*x509.Certificate, error) {
+	if err := required(field, text); err != nil {
+		return nil, err
+	}
+	block, _ := pem.Decode([]byte(text))
+	if block == nil || block.Type != "CERTIFICATE" {
+		return nil, fault(field, "not a PEM of type CERTIFICATE")
+	}
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return nil, fault(field, "not an X.509 certificate")
+	}
+	if _, err := rsaKey(field, cert.PublicKey); err != nil {
+		return nil, err
+	}
+	return cert, nil
 }
 
 // keyBytes gives the DER of a key and its PEM type, which is empty for bare base64. Text after the block is refused: it
@@ -93,13 +101,4 @@ func keyBytes(text string) (der []byte, kind string, err error) {
 		return nil, "", errors.New("neither PEM nor base64")
 	}
 	return der, "", nil
-}
-
-// sameKeyPair catches the commonest slip in the open platform's console: copying the application's public key where
-// Alipay's belongs. Whoever verifies with that key believes everything that we ourselves have signed.
-func sameKeyPair(private *rsa.PrivateKey, public *rsa.PublicKey) error {
-	if private != nil && public != nil && private.PublicKey.Equal(public) {
-		return fault("AlipayPublicKey", "that is the app's own public key, not Alipay's")
-	}
-	return nil
 }

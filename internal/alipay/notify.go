@@ -129,7 +129,8 @@ func hidesField(value string) bool {
 }
 
 // verifyNotify checks the signature over all fields but sign and sign_type, unknown ones included. Alipay's documents
-// contradict each other on whether empty values take part, so either reading is accepted: both are Alipay's signature.
+// contradict each other on whether empty values take part, and in certificate mode clients disagree on alipay_cert_sn.
+// Either reading is accepted: each is Alipay's signature.
 func (c *Client) verifyNotify(form url.Values) error {
 	// A map of its own: gopay's helpers delete and drop what they dislike.
 	fields, err := gopay.ParseNotifyByURLValues(form)
@@ -139,9 +140,18 @@ func (c *Client) verifyNotify(form url.Values) error {
 	sign := form.Get("sign")
 	fields.Remove("sign")
 	fields.Remove("sign_type")
-	err = c.verify([]byte(fields.EncodeAliPaySignParams()), sign)
+	err = c.verifyFields(fields, sign)
+	if errors.Is(err, errBadSignature) && c.trust.certificates() && form.Has("alipay_cert_sn") {
+		fields.Remove("alipay_cert_sn")
+		return c.verifyFields(fields, sign)
+	}
+	return err
+}
+
+func (c *Client) verifyFields(fields gopaymap.BodyMap, sign string) error {
+	err := c.trust.verify([]byte(fields.EncodeAliPaySignParams()), sign)
 	if errors.Is(err, errBadSignature) && hasEmpty(fields) {
-		return c.verify([]byte(joinAll(fields)), sign)
+		return c.trust.verify([]byte(joinAll(fields)), sign)
 	}
 	return err
 }

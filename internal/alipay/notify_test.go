@@ -278,6 +278,10 @@ func FuzzParseNotify(f *testing.F) {
 		genuine(fields()), genuine(with("app_id", "1")), genuine(with("charset", "GBK", "subject", "\xb1\xe0")),
 		altered("total_amount", "1", "2"), altered("sign", "%"), altered("sign_type", "RSA"),
 		[]byte("a=%zz"), []byte("=&=&&"), []byte("out_trade_no=1&sign_type=RSA2&sign=AAAA"), {0xff, 0, '='},
+		genuine(with("body", "")), genuine(with("subject", "100% C++ 🎓 a\\/b&c=d")), genuine(with("alipay_cert_sn", "abc")),
+		genuine(with("refund_fee", "5.00", "gmt_refund", "2026-03-02 10:00:00.321", "out_biz_no", "r1", "total_amount", "20.1")),
+		hidden("receipt_amount", "refund_fee", with("refund_fee", "5.00")), genuine(with("total_amount", "1e0")),
+		genuine(with("gmt_payment", "yesterday")), []byte("a=1;b=2"), []byte("a%3Db%26trade_status=TRADE_SUCCESS"),
 	} {
 		f.Add(seed)
 	}

@@ -36,9 +36,12 @@ func (c *Client) selfTest(appKey *rsa.PrivateKey) error {
 	}
 	zeros := base64.StdEncoding.EncodeToString(make([]byte, appKey.Size()))
 	for _, sign := range []string{"", zeros, ownAnswer} {
-		body := fmt.Sprintf(`{"alipay_trade_query_response":%s,"sign":"%s"}`, node, sign)
-		if err := c.open(methodQuery, "selftest", []byte(body), &struct{}{}); !errors.Is(err, ErrForgedAnswer) {
-			return errors.New("a forged answer was accepted")
+		for _, certSN := range c.trust.claims() {
+			body := fmt.Sprintf(`{"alipay_trade_query_response":%s,"alipay_cert_sn":"%s","sign":"%s"}`, node, certSN, sign)
+			r := request{method: methodQuery, payNo: "selftest"}
+			if err := c.open(r, []byte(body), &struct{}{}); !errors.Is(err, ErrForgedAnswer) {
+				return errors.New("a forged answer was accepted")
+			}
 		}
 	}
 	for _, sign := range []string{"", zeros, ownNotify} {
@@ -48,6 +51,15 @@ func (c *Client) selfTest(appKey *rsa.PrivateKey) error {
 		}
 	}
 	return nil
+}
+
+// claims are the certificates that a forger may say he signed with: each that we know, an unknown one, and none.
+func (t trust) claims() []string {
+	claims := []string{"", "00000000000000000000000000000000"}
+	for _, k := range t.keys {
+		claims = append(claims, k.certSN)
+	}
+	return claims
 }
 
 // selfTestSigner notices a time zone that gopay failed to load: it only logs that and then signs local time, which
@@ -60,6 +72,9 @@ func (c *Client) selfTestSigner() error {
 	params, err := url.ParseQuery(signed)
 	if err != nil || params.Get("sign") == "" || params.Get("sign_type") != "RSA2" {
 		return errors.New("requests are not signed with RSA2")
+	}
+	if params.Get("app_cert_sn") != c.trust.appCertSN || params.Get("alipay_root_cert_sn") != c.trust.rootCertSN {
+		return errors.New("requests do not name our certificates")
 	}
 	stamp, err := parseDate(params.Get("timestamp"))
 	if err != nil || time.Since(stamp).Abs() > time.Minute {

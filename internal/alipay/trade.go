@@ -32,13 +32,17 @@ const dateLayout = "2006-01-02 15:04:05"
 // QueryTrade asks Alipay for the state of a pay number (alipay.trade.query). A trade that does not exist yet is no
 // error: Status is models.TradeNotExist. Errors are *Error, unless payNo cannot be a pay number.
 func (c *Client) QueryTrade(ctx context.Context, payNo string) (models.Trade, error) {
+	r, err := about(methodQuery, payNo)
+	if err != nil {
+		return models.Trade{}, err
+	}
 	var found struct {
 		TradeNo     string `json:"trade_no"`
 		TradeStatus string `json:"trade_status"`
 		TotalAmount string `json:"total_amount"`
 		SendPayDate string `json:"send_pay_date"`
 	}
-	err := c.call(ctx, methodQuery, payNo, &found)
+	err = c.call(ctx, r, &found)
 	if refusedWith(err, subNotExist) {
 		return models.Trade{PayNo: payNo, Status: models.TradeNotExist}, nil
 	}
@@ -60,7 +64,11 @@ func (c *Client) QueryTrade(ctx context.Context, payNo string) (models.Trade, er
 // any more, are outcomes and not errors; neither of them says that nobody has paid or will. Errors are *Error, unless
 // payNo cannot be a pay number.
 func (c *Client) CloseTrade(ctx context.Context, payNo string) (models.CloseOutcome, error) {
-	err := c.call(ctx, methodClose, payNo, &struct{}{})
+	r, err := about(methodClose, payNo)
+	if err != nil {
+		return "", err
+	}
+	err = c.call(ctx, r, &struct{}{})
 	switch {
 	case err == nil:
 		return models.CloseDone, nil

@@ -91,15 +91,17 @@ func (p WapPay) validate() error {
 // cleanSubject makes any text a subject that Alipay takes: / = & become their full-width twins, which read the same,
 // control characters become spaces, and what is too long is cut.
 func cleanSubject(text string) string {
-	text = strings.ToValidUTF8(text, "")
-	text = strings.NewReplacer("/", "／", "=", "＝", "&", "＆").Replace(text)
-	text = strings.Join(strings.FieldsFunc(text, func(r rune) bool {
-		return unicode.IsSpace(r) || unicode.IsControl(r)
-	}), " ")
+	text = oneLine(strings.NewReplacer("/", "／", "=", "＝", "&", "＆").Replace(text))
 	if text == "" {
 		return namelessSubject
 	}
 	return strings.TrimSpace(firstRunes(text, maxSubject))
+}
+
+// oneLine makes one space of each run of spaces, line breaks and control characters.
+func oneLine(text string) string {
+	gap := func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }
+	return strings.Join(strings.FieldsFunc(strings.ToValidUTF8(text, ""), gap), " ")
 }
 
 var wapPage = template.Must(template.New("wap").Parse(`<!DOCTYPE html>

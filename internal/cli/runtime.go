@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/contrib/envconfig"
@@ -160,7 +161,11 @@ func (r *runtime) serveMetrics(ctx context.Context) error {
 func (r *runtime) alipay() (*alipay.Client, error) {
 	return alipay.New(alipay.Config{
 		AppID: r.cfg.AlipayAppID, SellerID: r.cfg.AlipaySellerID, PrivateKey: r.cfg.AlipayPrivateKey,
-		AlipayPublicKey: r.cfg.AlipayPublicKey, Gateway: r.cfg.AlipayGateway, Production: r.cfg.InProduction(),
-		NotifyURL: r.cfg.PublicURL + "/orders/receivenotify", Logger: r.log,
+		AlipayPublicKey: r.cfg.AlipayPublicKey, AlipayPublicKeyNext: r.cfg.AlipayPublicKeyNext,
+		AppCert: r.cfg.AlipayAppCert, RootCert: r.cfg.AlipayRootCert,
+		AlipayCert: r.cfg.AlipayCert, AlipayCertNext: r.cfg.AlipayCertNext,
+		Gateway: r.cfg.AlipayGateway, Production: r.cfg.InProduction(),
+		NotifyURL: r.cfg.PublicURL + "/orders/receivenotify",
+		MaxQPS:    r.cfg.AlipayMaxQPS, Metrics: prometheus.DefaultRegisterer, Logger: r.log,
 	})
 }

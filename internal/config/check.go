@@ -33,26 +33,29 @@ type rule func(c *Config, value string) bool
 // rules hold the checks that a value passes or fails by itself; the field's expect tag says what it should have been.
 func rules() map[string]rule {
 	return map[string]rule{
-		"APP_ENV":            oneOf(Development, Test, Production),
-		"LOG_FORMAT":         oneOf("text", "json"),
-		"METRICS_ADDR":       listenAddress,
-		"DATABASE_URL":       postgresURL,
-		"DB_MAX_CONNS":       func(c *Config, _ string) bool { return c.DBMaxConns >= 2 && c.DBMaxConns <= 1000 },
-		"AMQP_URL":           urlWith("amqp", "amqps"),
-		"TEMPORAL_ADDRESS":   dialAddress,
-		"HTTP_ADDR":          listenAddress,
-		"PUBLIC_URL":         baseURL,
-		"JWT_PUBLIC_KEY":     jwtPublicKey,
-		"ALIPAY_GATEWAY":     urlWith("http", "https"),
-		"ALIPAY_APP_ID":      matches(`^[0-9]{1,32}$`),
-		"ALIPAY_SELLER_ID":   matches(`^[0-9]{1,28}$`),
-		"ALIPAY_PRIVATE_KEY": func(_ *Config, value string) bool { return rsaPrivateKey(value) != nil },
-		"ALIPAY_PUBLIC_KEY":  alipayPublicKey,
-		"ALIPAY_APP_CERT":    never,
-		"ALIPAY_ROOT_CERT":   never,
-		"ALIPAY_CERT":        never,
-		"ORDER_EXPIRY":       orderExpiry,
-		"POLL_SCHEDULE":      pollSchedule,
+		"APP_ENV":                oneOf(Development, Test, Production),
+		"LOG_FORMAT":             oneOf("text", "json"),
+		"METRICS_ADDR":           listenAddress,
+		"DATABASE_URL":           postgresURL,
+		"DB_MAX_CONNS":           func(c *Config, _ string) bool { return c.DBMaxConns >= 2 && c.DBMaxConns <= 1000 },
+		"AMQP_URL":               urlWith("amqp", "amqps"),
+		"TEMPORAL_ADDRESS":       dialAddress,
+		"HTTP_ADDR":              listenAddress,
+		"PUBLIC_URL":             baseURL,
+		"JWT_PUBLIC_KEY":         jwtPublicKey,
+		"ALIPAY_GATEWAY":         urlWith("http", "https"),
+		"ALIPAY_APP_ID":          matches(`^[0-9]{1,32}$`),
+		"ALIPAY_SELLER_ID":       matches(`^[0-9]{1,28}$`),
+		"ALIPAY_PRIVATE_KEY":     func(_ *Config, value string) bool { return rsaPrivateKey(value) != nil },
+		"ALIPAY_PUBLIC_KEY":      alipayPublicKey,
+		"ALIPAY_PUBLIC_KEY_NEXT": alipayPublicKey,
+		"ALIPAY_APP_CERT":        alipayAppCert,
+		"ALIPAY_ROOT_CERT":       alipayRootCert,
+		"ALIPAY_CERT":            alipayCert,
+		"ALIPAY_CERT_NEXT":       alipayCert,
+		"ALIPAY_MAX_QPS":         func(c *Config, _ string) bool { return c.AlipayMaxQPS >= 1 && c.AlipayMaxQPS <= 1000 },
+		"ORDER_EXPIRY":           orderExpiry,
+		"POLL_SCHEDULE":          pollSchedule,
 	}
 }
 
@@ -72,6 +75,9 @@ func (l *loader) check(parts []Part) {
 	}
 	if slices.Contains(parts, NeedJWT) {
 		l.checkJWT()
+	}
+	if slices.Contains(parts, NeedAlipay) {
+		l.checkAlipayMode()
 	}
 	if slices.Contains(parts, NeedAlipay) && !l.faulty["APP_ENV"] {
 		l.checkGateway()
@@ -101,6 +107,34 @@ func (l *loader) checkJWT() {
 		l.fault("JWT_SECRET", "is missing (or JWT_PUBLIC_KEY, each also with _FILE): "+
 			"expected the secret or the public key that tokens are checked with")
 	}
+}
+
+// checkAlipayMode wants exactly one of the two modes, whole.
+func (l *loader) checkAlipayMode() {
+	certs := []string{"ALIPAY_APP_CERT", "ALIPAY_ROOT_CERT", "ALIPAY_CERT"}
+	switch key, cert := l.anyGiven("ALIPAY_PUBLIC_KEY", "ALIPAY_PUBLIC_KEY_NEXT"), l.anyGiven(append(certs, "ALIPAY_CERT_NEXT")...); {
+	case key != "" && cert != "":
+		l.fault(key, "is given beside %s: an application uses either Alipay's public key or certificates", cert)
+	case cert != "":
+		for _, v := range variables() {
+			if slices.Contains(certs, v.name) {
+				l.require(v)
+			}
+		}
+	case l.needed["ALIPAY_PUBLIC_KEY"] == "":
+		l.fault("ALIPAY_PUBLIC_KEY", "is missing (or ALIPAY_PUBLIC_KEY_FILE): expected Alipay's RSA public key, "+
+			"or else the certificates ALIPAY_APP_CERT, ALIPAY_ROOT_CERT and ALIPAY_CERT")
+	}
+}
+
+// anyGiven is the first of names that was given, rightly or not.
+func (l *loader) anyGiven(names ...string) string {
+	for _, name := range names {
+		if _, given := l.needed[name]; given || l.faulty[name] {
+			return name
+		}
+	}
+	return ""
 }
 
 func (l *loader) checkGateway() {
@@ -148,8 +182,6 @@ func matches(pattern string) rule {
 	re := regexp.MustCompile(pattern)
 	return func(_ *Config, value string) bool { return re.MatchString(value) }
 }
-
-func never(*Config, string) bool { return false }
 
 func listenAddress(_ *Config, value string) bool {
 	_, port, err := net.SplitHostPort(value)
@@ -213,6 +245,42 @@ func alipayPublicKey(c *Config, value string) bool {
 	return own == nil || !own.PublicKey.Equal(key)
 }
 
+// alipayAppCert is the application's, so it is made for its private key.
+func alipayAppCert(c *Config, value string) bool {
+	key, own := certificateKey(value), rsaPrivateKey(c.AlipayPrivateKey)
+	return key != nil && (own == nil || own.PublicKey.Equal(key))
+}
+
+// alipayCert is Alipay's and not the application's own.
+func alipayCert(c *Config, value string) bool {
+	key, own := certificateKey(value), rsaPrivateKey(c.AlipayPrivateKey)
+	return key != nil && (own == nil || !own.PublicKey.Equal(key))
+}
+
+// alipayRootCert has a certificate of an RSA key among several, some of which Go cannot read (SM2).
+func alipayRootCert(_ *Config, value string) bool {
+	for block, rest := pem.Decode([]byte(value)); block != nil; block, rest = pem.Decode(rest) {
+		if cert, err := x509.ParseCertificate(block.Bytes); err == nil && cert.PublicKeyAlgorithm == x509.RSA {
+			return true
+		}
+	}
+	return false
+}
+
+// certificateKey is the key of the first certificate of a PEM; those behind it are its issuers. It is nil for what is no
+// certificate of an RSA key, or of too small a one.
+func certificateKey(text string) *rsa.PublicKey {
+	block, _ := pem.Decode([]byte(text))
+	if block == nil {
+		return nil
+	}
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return nil
+	}
+	return strongEnough(cert.PublicKey)
+}
+
 // der decodes a key's PEM or, as Alipay's key tool hands it out, its bare base64.
 func der(text string) []byte {
 	if block, _ := pem.Decode([]byte(text)); block != nil {
@@ -241,8 +309,15 @@ func rsaPrivateKey(text string) *rsa.PrivateKey {
 
 // rsaPublicKey is nil for what is no RSA key, or too small a one.
 func rsaPublicKey(text string) *rsa.PublicKey {
-	parsed, _ := x509.ParsePKIXPublicKey(der(text))
-	key, ok := parsed.(*rsa.PublicKey)
+	parsed, err := x509.ParsePKIXPublicKey(der(text))
+	if err != nil {
+		return nil
+	}
+	return strongEnough(parsed)
+}
+
+func strongEnough(public any) *rsa.PublicKey {
+	key, ok := public.(*rsa.PublicKey)
 	if !ok || key.N.BitLen() < minRSABits {
 		return nil
 	}

@@ -79,12 +79,20 @@ type Config struct {
 	AlipaySellerID string `env:"ALIPAY_SELLER_ID" part:"alipay" required:"true" expect:"the seller_id, 1 to 28 digits (a real one: 2088 and 12 digits)"`
 	// AlipayPrivateKey is the application's RSA2 private key, PEM or bare base64.
 	AlipayPrivateKey string `env:"ALIPAY_PRIVATE_KEY" part:"alipay" required:"true" secret:"key" expect:"an RSA private key of at least 2048 bits (PKCS#1 or PKCS#8, as PEM or bare base64)"`
-	// AlipayPublicKey is Alipay's public key (not the application's), PEM or bare base64.
-	AlipayPublicKey string `env:"ALIPAY_PUBLIC_KEY" part:"alipay" required:"true" secret:"key" expect:"Alipay's RSA public key of at least 2048 bits (as PEM or bare base64), not the application's own"`
-	// AlipayAppCert, AlipayRootCert and AlipayCert would be certificate mode, which this version does not support.
-	AlipayAppCert  string `env:"ALIPAY_APP_CERT" part:"alipay" secret:"key" expect:"no value: certificate mode is not supported in this version; use ALIPAY_PUBLIC_KEY instead"`
-	AlipayRootCert string `env:"ALIPAY_ROOT_CERT" part:"alipay" secret:"key" expect:"no value: certificate mode is not supported in this version; use ALIPAY_PUBLIC_KEY instead"`
-	AlipayCert     string `env:"ALIPAY_CERT" part:"alipay" secret:"key" expect:"no value: certificate mode is not supported in this version; use ALIPAY_PUBLIC_KEY instead"`
+	// AlipayPublicKey is Alipay's public key (not the application's), PEM or bare base64. Either it or the three
+	// certificates are given: an application at Alipay uses one mode. AlipayPublicKeyNext is believed beside it while
+	// Alipay changes its key, and empty otherwise.
+	AlipayPublicKey     string `env:"ALIPAY_PUBLIC_KEY" part:"alipay" secret:"key" expect:"Alipay's RSA public key of at least 2048 bits (as PEM or bare base64), not the application's own"`
+	AlipayPublicKeyNext string `env:"ALIPAY_PUBLIC_KEY_NEXT" part:"alipay" secret:"key" expect:"Alipay's next RSA public key of at least 2048 bits (as PEM or bare base64), not the application's own"`
+	// AlipayAppCert, AlipayRootCert and AlipayCert are certificate mode's files as Alipay hands them out, PEM. AlipayCertNext
+	// is to AlipayCert what AlipayPublicKeyNext is to AlipayPublicKey.
+	AlipayAppCert  string `env:"ALIPAY_APP_CERT" part:"alipay" secret:"key" expect:"the PEM of the application's certificate (appCertPublicKey_….crt), made for ALIPAY_PRIVATE_KEY"`
+	AlipayRootCert string `env:"ALIPAY_ROOT_CERT" part:"alipay" secret:"key" expect:"the PEM of Alipay's root certificates (alipayRootCert.crt)"`
+	AlipayCert     string `env:"ALIPAY_CERT" part:"alipay" secret:"key" expect:"the PEM of Alipay's certificate (alipayCertPublicKey_RSA2.crt)"`
+	AlipayCertNext string `env:"ALIPAY_CERT_NEXT" part:"alipay" secret:"key" expect:"the PEM of Alipay's next certificate"`
+	// AlipayMaxQPS is how many calls per second one process sends to Alipay. Alipay limits the application as a whole, so
+	// replicas share its allowance between them.
+	AlipayMaxQPS int `env:"ALIPAY_MAX_QPS" envDefault:"20" part:"alipay" expect:"a whole number from 1 to 1000"`
 
 	// OrderExpiry is how long an order can be paid. Alipay's phone page takes 5 minutes to 15 days; outside production
 	// 10 seconds are enough.

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math/big"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -59,6 +60,23 @@ func publicPEM(public any) string {
 func privatePEM(key *rsa.PrivateKey) string {
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	return pemOf("PRIVATE KEY", der, err)
+}
+
+// certPEM is a certificate for key; who signed it plays no part.
+func certPEM(key *rsa.PublicKey) string {
+	template := &x509.Certificate{SerialNumber: big.NewInt(1)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key, keys().alipay)
+	return pemOf("CERTIFICATE", der, err)
+}
+
+// certificates is the good environment in certificate mode, changed.
+func certificates(changes map[string]string) []string {
+	all := map[string]string{
+		"ALIPAY_PUBLIC_KEY": "", "ALIPAY_APP_CERT": certPEM(&keys().app.PublicKey),
+		"ALIPAY_ROOT_CERT": certPEM(&keys().alipay.PublicKey), "ALIPAY_CERT": certPEM(&keys().alipay.PublicKey),
+	}
+	maps.Copy(all, changes)
+	return with(all)
 }
 
 const secret32 = "0123456789-0123456789-0123456789"
@@ -110,6 +128,7 @@ func TestDefaults(t *testing.T) {
 	require.Equal(t, "text", c.LogFormat)
 	require.Empty(t, c.MetricsAddr)
 	require.Equal(t, 20, c.DBMaxConns)
+	require.Equal(t, 20, c.AlipayMaxQPS)
 	require.Equal(t, "127.0.0.1:7233", c.TemporalAddress)
 	require.Equal(t, "default", c.TemporalNamespace)
 	require.Equal(t, ":8080", c.HTTPAddr)
@@ -221,7 +240,23 @@ func TestFaults(t *testing.T) {
 		"public key, too small":      {with(map[string]string{"ALIPAY_PUBLIC_KEY": publicPEM(&keys().small.PublicKey)}), "ALIPAY_PUBLIC_KEY: expected"},
 		"public key is elliptic":     {with(map[string]string{"ALIPAY_PUBLIC_KEY": ecPublic}), "ALIPAY_PUBLIC_KEY: expected"},
 		"public key is our own":      {with(map[string]string{"ALIPAY_PUBLIC_KEY": appPublic}), "ALIPAY_PUBLIC_KEY: expected"},
-		"certificate mode":           {with(map[string]string{"ALIPAY_APP_CERT": "x"}), "ALIPAY_APP_CERT: expected no value: certificate mode is not supported in this version"},
+		"next public key":            {with(map[string]string{"ALIPAY_PUBLIC_KEY_NEXT": publicPEM(&newKey(2048).PublicKey)}), ""},
+		"next public key is our own": {with(map[string]string{"ALIPAY_PUBLIC_KEY_NEXT": appPublic}), "ALIPAY_PUBLIC_KEY_NEXT: expected"},
+		"next public key alone":      {with(map[string]string{"ALIPAY_PUBLIC_KEY": "", "ALIPAY_PUBLIC_KEY_NEXT": publicPEM(&keys().alipay.PublicKey)}), "ALIPAY_PUBLIC_KEY: is missing"},
+		"certificate mode":           {certificates(nil), ""},
+		"both modes":                 {certificates(map[string]string{"ALIPAY_PUBLIC_KEY": publicPEM(&keys().alipay.PublicKey)}), "ALIPAY_PUBLIC_KEY: is given beside ALIPAY_APP_CERT"},
+		"key beside one certificate": {with(map[string]string{"ALIPAY_CERT": certPEM(&keys().alipay.PublicKey)}), "ALIPAY_PUBLIC_KEY: is given beside ALIPAY_CERT"},
+		"next key beside certs":      {certificates(map[string]string{"ALIPAY_PUBLIC_KEY_NEXT": publicPEM(&keys().alipay.PublicKey)}), "ALIPAY_PUBLIC_KEY_NEXT: is given beside ALIPAY_APP_CERT"},
+		"no root certificate":        {certificates(map[string]string{"ALIPAY_ROOT_CERT": ""}), "ALIPAY_ROOT_CERT: is missing (or ALIPAY_ROOT_CERT_FILE): expected"},
+		"no certificate of Alipay's": {certificates(map[string]string{"ALIPAY_CERT": "", "ALIPAY_CERT_NEXT": certPEM(&keys().alipay.PublicKey)}), "ALIPAY_CERT: is missing"},
+		"next certificate":           {certificates(map[string]string{"ALIPAY_CERT_NEXT": certPEM(&newKey(2048).PublicKey)}), ""},
+		"another app's certificate":  {certificates(map[string]string{"ALIPAY_APP_CERT": certPEM(&keys().alipay.PublicKey)}), "ALIPAY_APP_CERT: expected"},
+		"our certificate as theirs":  {certificates(map[string]string{"ALIPAY_CERT": certPEM(&keys().app.PublicKey)}), "ALIPAY_CERT: expected"},
+		"a key for a certificate":    {certificates(map[string]string{"ALIPAY_CERT": publicPEM(&keys().alipay.PublicKey)}), "ALIPAY_CERT: expected"},
+		"certificate, small key":     {certificates(map[string]string{"ALIPAY_CERT": certPEM(&keys().small.PublicKey)}), "ALIPAY_CERT: expected"},
+		"rubbish for a root":         {certificates(map[string]string{"ALIPAY_ROOT_CERT": "x"}), "ALIPAY_ROOT_CERT: expected"},
+		"an unreadable root before":  {certificates(map[string]string{"ALIPAY_ROOT_CERT": pemOf("CERTIFICATE", []byte("SM2"), nil) + certPEM(&keys().alipay.PublicKey)}), ""},
+		"no calls per second":        {with(map[string]string{"ALIPAY_MAX_QPS": "0"}), "ALIPAY_MAX_QPS: expected"},
 
 		"expiry of 10s, development": {with(map[string]string{"ORDER_EXPIRY": "10s"}), ""},
 		"expiry of 9s, development":  {with(map[string]string{"ORDER_EXPIRY": "9s"}), "ORDER_EXPIRY: expected"},
