@@ -1,8 +1,11 @@
 package api
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/gofiber/fiber/v2"
@@ -20,10 +23,18 @@ const (
 // evidenceCap is how much of a callback's body is kept, in bytes. A genuine one is kept whole.
 const evidenceCap = 16 << 10
 
+// maxFields is far above any notify of Alipay's, which have some 40 fields. A body of nothing but separators would make
+// a stranger's parsing costly.
+const maxFields = 200
+
+// notifyWithin bounds what a callback waits for: the books, and Temporal. Alipay sends a slow one again.
+const notifyWithin = 15 * time.Second
+
 // receiveNotify is the callback door. Whoever knocks leaves evidence; only a genuine payment of ours reaches the order's
 // workflow, and "success" is said only once Temporal, or our books, have it for good.
 func (s *Server) receiveNotify(c *fiber.Ctx) error {
-	ctx := c.UserContext()
+	ctx, cancel := context.WithTimeout(c.UserContext(), notifyWithin)
+	defer cancel()
 	raw := c.Request().Body() // not c.Body(), which would unpack what a stranger has packed
 	evidence := models.PayNotify{
 		ReceiveDate: s.now(), RemoteAddr: c.IP(), Raw: raw[:min(len(raw), evidenceCap)], RawSize: int64(len(raw)),
@@ -31,10 +42,12 @@ func (s *Server) receiveNotify(c *fiber.Ctx) error {
 	if size, ok := c.Locals(bodySize).(int64); ok {
 		evidence.RawSize = size
 	}
-	if id, err := models.ParseID(alipay.ClaimedPayNo(raw)); err == nil {
-		evidence.PayNo = &id
-	}
 	evidence.Verdict, evidence.Reason = s.judgeNotify(ctx, raw, &evidence)
+	if evidence.NotifyID == nil { // anybody can send such
+		s.refused.file(ctx, evidence)
+		return c.SendString(notifyRefused)
+	}
+	evidence.PayNo = claimedPayNo(evidence.Raw)
 	s.log.InfoContext(ctx, "notify", "payNo", evidence.PayNo, "verdict", evidence.Verdict, "reason", evidence.Reason)
 	if err := s.store.KeepNotify(ctx, evidence); err != nil {
 		s.log.ErrorContext(ctx, "notify's evidence not kept", "payNo", evidence.PayNo, "error", err)
@@ -49,16 +62,21 @@ func (s *Server) receiveNotify(c *fiber.Ctx) error {
 }
 
 // judgeNotify decides what a callback is, and hands a payment over. The cheap checks come first: nothing that is not
-// signed by Alipay reaches the database.
+// signed by Alipay reaches the database. A callback that Alipay has signed for us gets its NotifyID.
 func (s *Server) judgeNotify(ctx context.Context, raw []byte, evidence *models.PayNotify) (models.Verdict, string) {
 	if evidence.RawSize > bodyCap {
 		return models.VerdictRefused, "body too large"
 	}
+	if bytes.Count(raw, []byte("&")) >= maxFields {
+		return models.VerdictRefused, "too many fields"
+	}
 	notify, err := s.alipay.ParseNotify(raw)
+	if err == nil || errors.Is(err, alipay.ErrNotifyAmount) {
+		evidence.NotifyID = &notify.NotifyID
+	}
 	if err != nil {
 		return models.VerdictRefused, err.Error()
 	}
-	evidence.NotifyID = &notify.NotifyID
 	if !notify.IsPayment() {
 		return models.VerdictIgnored, fmt.Sprintf("no payment: %s, refund %t", notify.Status, notify.IsRefund())
 	}
@@ -87,6 +105,15 @@ func (s *Server) judgeNotify(ctx context.Context, raw []byte, evidence *models.P
 		return models.VerdictFailed, err.Error()
 	}
 	return models.VerdictAccepted, string(notify.Status)
+}
+
+// claimedPayNo is the attempt that a callback says it is about, whoever sent it; nil if it names none.
+func claimedPayNo(raw []byte) *models.ID {
+	id, err := models.ParseID(alipay.ClaimedPayNo(raw))
+	if err != nil {
+		return nil
+	}
+	return &id
 }
 
 // paidRecord finds the attempt that a genuine payment is for. It must be ours, and the amount must be what we asked.

@@ -51,6 +51,8 @@ type Server struct {
 
 	app    *fiber.App
 	flight singleflight.Group // equal requests at one moment, such as a double click, are one
+
+	refused *refusals // evidence of callbacks that are not to be believed
 }
 
 // bodyCap is the largest body that is read, in bytes. What a front end or Alipay sends stays far below.
@@ -64,7 +66,7 @@ func New(cfg Config) *Server {
 	adoptErrorShape()
 	s := &Server{
 		store: cfg.Store, temporal: cfg.Temporal, taskQueue: cfg.TaskQueue, alipay: cfg.Alipay, tokens: cfg.Tokens,
-		now: cfg.Now, log: cfg.Logger,
+		now: cfg.Now, log: cfg.Logger, refused: newRefusals(cfg.Store.KeepNotify, cfg.Logger),
 	}
 	s.app = fiber.New(fiber.Config{
 		AppName:               "coursepay",
@@ -76,6 +78,7 @@ func New(cfg Config) *Server {
 		Immutable:             true, // strings outlive their request here
 		ErrorHandler:          s.lastResort,
 	})
+	s.app.Hooks().OnShutdown(func() error { s.refused.close(); return nil })
 	s.app.Use(recover.New(), stripPrefix, boundBody)
 	s.plainRoutes()
 	s.operations(humafiber.New(s.app, s.description()))
