@@ -234,8 +234,13 @@ func TestClosingAnAttempt(t *testing.T) {
 	w.closing, w.trade.Status = models.CloseNotWaiting, models.TradeWaitBuyerPay
 	_, err := w.steps.CloseAttempt(t.Context(), w.record.PayNo)
 	require.Error(t, err, "Alipay contradicts itself: asked again")
-	w.isPaid()
+	w.trade.Status = models.TradeNotExist
 	closing, err := w.steps.CloseAttempt(t.Context(), w.record.PayNo)
+	require.NoError(t, err)
+	require.Equal(t, Closing{}, closing, "not there yet is not closed")
+	require.Nil(t, w.read(w.record.PayNo).CloseDate)
+	w.isPaid()
+	closing, err = w.steps.CloseAttempt(t.Context(), w.record.PayNo)
 	require.NoError(t, err)
 	require.NotNil(t, closing.Payment)
 	require.Nil(t, w.read(w.record.PayNo).CloseDate)

@@ -63,6 +63,7 @@ type payOrder struct {
 	decisions []Operator             // what operators said, not yet obeyed
 	steps     *activities.Activities // names the activities; nil, since a workflow never calls them itself
 
+	urgent   bool // a payment waits for the pen, and goes before requests
 	begun    bool // somebody has spoken
 	payable  bool // an attempt may still be paid
 	watching bool // the activity that asks Alipay is running
@@ -120,7 +121,10 @@ func (o *payOrder) awaitNews(ctx workflow.Context) {
 // settleNext takes the next payment into the books and delivers what was bought, however long that takes. One that does
 // not fit, or came twice, is parked for an operator.
 func (o *payOrder) settleNext(ctx workflow.Context) error {
-	if err := o.pen.Lock(ctx); err != nil {
+	o.urgent = true
+	err := o.pen.Lock(ctx)
+	o.urgent = false
+	if err != nil {
 		return err
 	}
 	defer o.pen.Unlock()
@@ -128,7 +132,7 @@ func (o *payOrder) settleNext(ctx workflow.Context) error {
 	o.arrived = o.arrived[1:]
 	o.doing(ctx, settling)
 	var done models.Settlement
-	err := workflow.ExecuteActivity(untilDone(ctx, "入账 settle "+payment.PayNo.String()), o.steps.Settle, payment).Get(ctx, &done)
+	err = workflow.ExecuteActivity(untilDone(ctx, "入账 settle "+payment.PayNo.String()), o.steps.Settle, payment).Get(ctx, &done)
 	if err != nil {
 		return o.park(ctx, payment, err)
 	}

@@ -56,10 +56,11 @@ func (o *payOrder) requestPayment(ctx workflow.Context, r models.PayRequest) (mo
 
 // takePenWhileSomebodyWaits takes the pen, unless others keep it for so long that nobody waits for the answer any more.
 func (o *payOrder) takePenWhileSomebodyWaits(ctx workflow.Context) error {
-	if o.pen.TryLock(ctx) {
+	take := func() bool { return !o.urgent && o.pen.TryLock(ctx) }
+	if take() {
 		return nil
 	}
-	taken, err := workflow.AwaitWithTimeout(ctx, answerWithin, func() bool { return o.pen.TryLock(ctx) })
+	taken, err := workflow.AwaitWithTimeout(ctx, answerWithin, take)
 	if err == nil && !taken {
 		return unavailable()
 	}

@@ -62,7 +62,9 @@ func TestSameNotifyFiftyTimesAtOnce(t *testing.T) {
 		require.Equal(t, "success", answer)
 	}
 	s.enrolled("52")
+	before := s.count(`select count(*) from pay_notify where verdict = 'duplicate'`)
 	require.Equal(t, "success", s.knock(form), "and long after")
+	require.Equal(t, before+1, s.count(`select count(*) from pay_notify where verdict = 'duplicate'`), "the engine is not bothered")
 	require.Len(t, heard(), 1)
 	require.Equal(t, 1, s.count(`select count(*) from order_audit where event = 'paid'`))
 	require.Equal(t, 1, s.count(`select count(*) from mq_message_history`))
