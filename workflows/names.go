@@ -14,7 +14,7 @@ const (
 
 	PayOrder = "PayOrderWorkflow"
 
-	// UpdateRequestPayment takes a models.PayRequest and returns an models.PayCode.
+	// UpdateRequestPayment takes a models.PayRequest and returns a models.PayCode.
 	UpdateRequestPayment = "request-payment"
 	// UpdateCheckPayment takes a pay number (models.ID), asks Alipay once, and returns a models.TradeStatus.
 	UpdateCheckPayment = "check-payment"

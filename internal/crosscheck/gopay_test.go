@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"coursepay/internal/sandbox"
+	"coursepay/internal/sandbox/sandboxtest"
 )
 
 // gopayClient is github.com/go-pay/gopay.
@@ -27,8 +28,8 @@ type gopayClient struct {
 
 func newGopay(t *testing.T, w *world, gateway string) client {
 	t.Helper()
-	keys := keySet()
-	c, err := gopayalipay.NewClient(appID, bare(keys[sandbox.AppPrivateKeyFile]), false)
+	keys := sandboxtest.Keys()
+	c, err := gopayalipay.NewClient(appID, sandboxtest.Bare(keys[sandbox.AppPrivateKeyFile]), false)
 	require.NoError(t, err)
 	c.SetLocation("Asia/Shanghai")
 	c.GetHttpClient().SetTransport(rewrite(gateway))
@@ -105,9 +106,9 @@ func (c *gopayClient) verify(_ context.Context, form string) error {
 	}
 	var genuine bool
 	if c.mode == certificate {
-		genuine, err = gopayalipay.VerifySignWithCert([]byte(keySet()[sandbox.AlipayCertFile]), fields)
+		genuine, err = gopayalipay.VerifySignWithCert([]byte(sandboxtest.Keys()[sandbox.AlipayCertFile]), fields)
 	} else {
-		genuine, err = gopayalipay.VerifySign(bare(keySet()[sandbox.AlipayPublicKeyFile]), fields)
+		genuine, err = gopayalipay.VerifySign(sandboxtest.Bare(sandboxtest.Keys()[sandbox.AlipayPublicKeyFile]), fields)
 	}
 	if err == nil && !genuine {
 		err = errors.New("gopay: not genuine")

@@ -25,6 +25,7 @@ import (
 
 	"coursepay/internal/devstack"
 	"coursepay/internal/sandbox"
+	"coursepay/internal/sandbox/sandboxtest"
 )
 
 // nodeClient is Alipay's own SDK, in a process that all tests share.
@@ -37,7 +38,7 @@ func newNode(t *testing.T, w *world, gateway string) client {
 	t.Helper()
 	process, err := sharedNode()
 	require.NoError(t, err)
-	keys := keySet()
+	keys := sandboxtest.Keys()
 	config := map[string]any{
 		"appId": appID, "privateKey": keys[sandbox.AppPrivateKeyFile], "keyType": "PKCS8", "gateway": gateway,
 		"camelcase": false, // fields by the names that Alipay gives them

@@ -14,6 +14,7 @@ import (
 
 	"coursepay/internal/alipay"
 	"coursepay/internal/sandbox"
+	"coursepay/internal/sandbox/sandboxtest"
 	"coursepay/models"
 )
 
@@ -25,7 +26,7 @@ type ourClient struct {
 
 func newOurs(t *testing.T, w *world, gateway string) client {
 	t.Helper()
-	keys := keySet()
+	keys := sandboxtest.Keys()
 	config := alipay.Config{AppID: appID, SellerID: sellerID, PrivateKey: keys[sandbox.AppPrivateKeyFile], Gateway: gateway}
 	if w.mode == certificate {
 		config.AppCert, config.RootCert = keys[sandbox.AppCertFile], keys[sandbox.AlipayRootCertFile]

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"coursepay/internal/sandbox"
+	"coursepay/internal/sandbox/sandboxtest"
 )
 
 // smartwalleClient is github.com/smartwalle/alipay, the strictest of the three.
@@ -23,8 +24,8 @@ type smartwalleClient struct {
 
 func newSmartwalle(t *testing.T, w *world, gateway string) client {
 	t.Helper()
-	keys := keySet()
-	c, err := smartwalle.New(appID, bare(keys[sandbox.AppPrivateKeyFile]), false,
+	keys := sandboxtest.Keys()
+	c, err := smartwalle.New(appID, sandboxtest.Bare(keys[sandbox.AppPrivateKeyFile]), false,
 		smartwalle.WithSandboxGateway(gateway), smartwalle.WithTimeLocation(time.FixedZone("", 8*60*60)))
 	require.NoError(t, err)
 	if w.mode == certificate {

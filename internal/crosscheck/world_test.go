@@ -12,8 +12,6 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -23,47 +21,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"coursepay/internal/sandbox"
+	"coursepay/internal/sandbox/sandboxtest"
 )
 
 const (
 	appID    = "9021000100000001"
 	sellerID = "2088721000000001"
 )
-
-// keySet makes one key set for the whole run: generating RSA keys is slow.
-var keySet = sync.OnceValue(func() map[string]string {
-	dir, err := os.MkdirTemp("", "crosscheck-keys")
-	if err != nil {
-		panic(err)
-	}
-	defer os.RemoveAll(dir)
-	if err := sandbox.GenerateKeys(dir, false); err != nil {
-		panic(err)
-	}
-	keys := map[string]string{}
-	for _, name := range []string{
-		sandbox.AppPrivateKeyFile, sandbox.AppPublicKeyFile, sandbox.AlipayPrivateKeyFile, sandbox.AlipayPublicKeyFile,
-		sandbox.AppCertFile, sandbox.AlipayCertFile, sandbox.AlipayRootCertFile,
-	} {
-		text, err := os.ReadFile(filepath.Join(dir, name))
-		if err != nil {
-			panic(err)
-		}
-		keys[name] = string(text)
-	}
-	return keys
-})
-
-// bare strips the PEM armour, which the Go clients do not want.
-func bare(pem string) string {
-	var lines []string
-	for line := range strings.Lines(pem) {
-		if !strings.HasPrefix(line, "-----") {
-			lines = append(lines, strings.TrimSpace(line))
-		}
-	}
-	return strings.Join(lines, "")
-}
 
 // mode is how app and Alipay know each other's keys.
 type mode string
@@ -76,7 +40,7 @@ const (
 var modes = []mode{publicKey, certificate}
 
 func (m mode) config() sandbox.Config {
-	keys := keySet()
+	keys := sandboxtest.Keys()
 	app := sandbox.App{ID: appID, SellerID: sellerID}
 	config := sandbox.Config{PrivateKey: keys[sandbox.AlipayPrivateKeyFile], NotifySchedule: []time.Duration{}, NotifyClose: true}
 	if m == certificate {

@@ -8,13 +8,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"coursepay/internal/sandbox"
+	"coursepay/internal/sandbox/sandboxtest"
 )
 
 func writeApps(t *testing.T, text string) string {
 	t.Helper()
 	dir := t.TempDir()
 	for _, name := range []string{sandbox.AppPublicKeyFile, sandbox.AppCertFile} {
-		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(keySet()[name]), 0o600))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(sandboxtest.Keys()[name]), 0o600))
 	}
 	path := filepath.Join(dir, "apps.json")
 	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
@@ -29,8 +30,8 @@ func TestAppsFile(t *testing.T) {
 	]`))
 	require.NoError(t, err)
 	require.Equal(t, []sandbox.App{
-		{ID: appID, SellerID: "1", PublicKey: keySet()[sandbox.AppPublicKeyFile]},
-		{ID: "2", SellerID: "2", AppCert: keySet()[sandbox.AppCertFile], BuyerOpenID: true},
+		{ID: appID, SellerID: "1", PublicKey: sandboxtest.Keys()[sandbox.AppPublicKeyFile]},
+		{ID: "2", SellerID: "2", AppCert: sandboxtest.Keys()[sandbox.AppCertFile], BuyerOpenID: true},
 	}, apps)
 
 	w := newWorld(t, func(c *sandbox.Config) { // both modes at one sandbox

@@ -15,11 +15,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"coursepay/internal/sandbox"
+	"coursepay/internal/sandbox/sandboxtest"
 )
 
 // inCertificateMode declares the app with its certificate.
 func inCertificateMode(c *sandbox.Config) {
-	keys := keySet()
+	keys := sandboxtest.Keys()
 	c.Apps = []sandbox.App{{ID: appID, SellerID: sellerID, AppCert: keys[sandbox.AppCertFile]}}
 	c.AlipayCert, c.AlipayRootCert = keys[sandbox.AlipayCertFile], keys[sandbox.AlipayRootCertFile]
 }
@@ -28,7 +29,7 @@ func inCertificateMode(c *sandbox.Config) {
 func newCertWorld(t *testing.T) *world {
 	t.Helper()
 	w := newWorld(t, inCertificateMode)
-	keys := keySet()
+	keys := sandboxtest.Keys()
 	w.gopay = newGopay(t, w.url)
 	w.gopay.AutoVerifySign([]byte(keys[sandbox.AlipayCertFile]))
 	require.NoError(t, w.gopay.SetCertSnByContent(
@@ -55,7 +56,7 @@ func TestCertificateModeWithBothClients(t *testing.T) {
 	notify := w.merchant.wait(t, 1)[0]
 	bm, err := gopayalipay.ParseNotifyByURLValues(notify.form)
 	require.NoError(t, err)
-	ok, err := gopayalipay.VerifySignWithCert([]byte(keySet()[sandbox.AlipayCertFile]), bm)
+	ok, err := gopayalipay.VerifySignWithCert([]byte(sandboxtest.Keys()[sandbox.AlipayCertFile]), bm)
 	require.NoError(t, err)
 	require.True(t, ok)
 	_, err = w.strict.DecodeNotification(t.Context(), notify.form)
@@ -117,7 +118,7 @@ func TestAlipayCertificateCanBeDownloaded(t *testing.T) {
 	require.NoError(t, err)
 	text, err := base64.StdEncoding.DecodeString(answer.AliPayCertContent)
 	require.NoError(t, err)
-	require.Equal(t, keySet()[sandbox.AlipayCertFile], string(text))
+	require.Equal(t, sandboxtest.Keys()[sandbox.AlipayCertFile], string(text))
 	other, err := w.strict.CertDownload(t.Context(), smartwalle.CertDownload{AliPayCertSN: "1"})
 	require.NoError(t, err)
 	require.Equal(t, "isv.invalid-alipay-cert-sn", other.SubCode)
@@ -171,7 +172,7 @@ func requireChain(t *testing.T, dir string) {
 
 func TestCertificatesAreCheckedAtStart(t *testing.T) {
 	t.Parallel()
-	keys, other := keySet(), t.TempDir()
+	keys, other := sandboxtest.Keys(), t.TempDir()
 	require.NoError(t, sandbox.GenerateKeys(other, false))
 	otherRoot, err := os.ReadFile(filepath.Join(other, sandbox.AlipayRootCertFile))
 	require.NoError(t, err)

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"coursepay/internal/sandbox"
+	"coursepay/internal/sandbox/sandboxtest"
 )
 
 func TestControlPay(t *testing.T) {
@@ -309,7 +310,7 @@ func leftBehind(t *testing.T, path string) string {
 
 func TestStateFileHasOneUser(t *testing.T) {
 	t.Parallel()
-	keys := keySet()
+	keys := sandboxtest.Keys()
 	config := sandbox.Config{
 		Apps:       []sandbox.App{{ID: appID, SellerID: sellerID, PublicKey: keys[sandbox.AppPublicKeyFile]}},
 		PrivateKey: keys[sandbox.AlipayPrivateKeyFile], StateFile: filepath.Join(t.TempDir(), "state"),
@@ -340,7 +341,7 @@ func TestDamagedStateIsNotIgnored(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "state.json")
 	require.NoError(t, os.WriteFile(path, []byte("{}\nrubbish\n{}\n"), 0o600))
-	keys := keySet()
+	keys := sandboxtest.Keys()
 	_, err := sandbox.New(sandbox.Config{
 		Apps:       []sandbox.App{{ID: appID, SellerID: sellerID, PublicKey: keys[sandbox.AppPublicKeyFile]}},
 		PrivateKey: keys[sandbox.AlipayPrivateKeyFile], StateFile: path,

@@ -9,8 +9,6 @@ import (
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -24,47 +22,13 @@ import (
 	"golang.org/x/net/html/charset"
 
 	"coursepay/internal/sandbox"
+	"coursepay/internal/sandbox/sandboxtest"
 )
 
 const (
 	appID    = "9021000100000001"
 	sellerID = "2088721000000001"
 )
-
-// keySet makes one key set for the whole run: generating RSA keys is slow.
-var keySet = sync.OnceValue(func() map[string]string {
-	dir, err := os.MkdirTemp("", "sandbox-keys")
-	if err != nil {
-		panic(err)
-	}
-	defer os.RemoveAll(dir)
-	if err := sandbox.GenerateKeys(dir, false); err != nil {
-		panic(err)
-	}
-	keys := map[string]string{}
-	for _, name := range []string{
-		sandbox.AppPrivateKeyFile, sandbox.AppPublicKeyFile, sandbox.AlipayPrivateKeyFile, sandbox.AlipayPublicKeyFile,
-		sandbox.AppCertFile, sandbox.AlipayCertFile, sandbox.AlipayRootCertFile,
-	} {
-		text, err := os.ReadFile(filepath.Join(dir, name))
-		if err != nil {
-			panic(err)
-		}
-		keys[name] = string(text)
-	}
-	return keys
-})
-
-// bare strips the PEM armour: gopay wants keys so.
-func bare(pem string) string {
-	var lines []string
-	for line := range strings.Lines(pem) {
-		if !strings.HasPrefix(line, "-----") {
-			lines = append(lines, strings.TrimSpace(line))
-		}
-	}
-	return strings.Join(lines, "")
-}
 
 // clock is a wall clock that a test may put forward.
 type clock struct {
@@ -97,7 +61,7 @@ type world struct {
 func newWorld(t *testing.T, adapt ...func(*sandbox.Config)) *world {
 	t.Helper()
 	w := &world{t: t, clock: &clock{}, merchant: newMerchant(t)}
-	keys := keySet()
+	keys := sandboxtest.Keys()
 	config := sandbox.Config{
 		Apps:           []sandbox.App{{ID: appID, SellerID: sellerID, PublicKey: keys[sandbox.AppPublicKeyFile]}},
 		PrivateKey:     keys[sandbox.AlipayPrivateKeyFile],
@@ -148,14 +112,14 @@ func (base redirectTo) RoundTrip(r *http.Request) (*http.Response, error) {
 func gopayClient(t *testing.T, base string) *gopayalipay.Client {
 	t.Helper()
 	client := newGopay(t, base)
-	client.AutoVerifySign([]byte(keySet()[sandbox.AlipayPublicKeyFile]))
+	client.AutoVerifySign([]byte(sandboxtest.Keys()[sandbox.AlipayPublicKeyFile]))
 	return client
 }
 
 // newGopay is a client that has the app's key and nothing of Alipay's.
 func newGopay(t *testing.T, base string) *gopayalipay.Client {
 	t.Helper()
-	client, err := gopayalipay.NewClient(appID, bare(keySet()[sandbox.AppPrivateKeyFile]), false)
+	client, err := gopayalipay.NewClient(appID, sandboxtest.Bare(sandboxtest.Keys()[sandbox.AppPrivateKeyFile]), false)
 	require.NoError(t, err)
 	client.SetLocation("Asia/Shanghai")
 	client.GetHttpClient().SetTransport(redirectTo(base))
@@ -165,14 +129,14 @@ func newGopay(t *testing.T, base string) *gopayalipay.Client {
 func strictClient(t *testing.T, base string) *smartwalle.Client {
 	t.Helper()
 	client := newStrict(t, base)
-	require.NoError(t, client.LoadAliPayPublicKey(keySet()[sandbox.AlipayPublicKeyFile]))
+	require.NoError(t, client.LoadAliPayPublicKey(sandboxtest.Keys()[sandbox.AlipayPublicKeyFile]))
 	return client
 }
 
 // newStrict is a client that has the app's key and nothing of Alipay's.
 func newStrict(t *testing.T, base string) *smartwalle.Client {
 	t.Helper()
-	client, err := smartwalle.New(appID, bare(keySet()[sandbox.AppPrivateKeyFile]), false,
+	client, err := smartwalle.New(appID, sandboxtest.Bare(sandboxtest.Keys()[sandbox.AppPrivateKeyFile]), false,
 		smartwalle.WithSandboxGateway(base+"/gateway.do"), smartwalle.WithTimeLocation(time.FixedZone("", 8*60*60)))
 	require.NoError(t, err)
 	return client

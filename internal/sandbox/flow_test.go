@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"coursepay/internal/sandbox"
+	"coursepay/internal/sandbox/sandboxtest"
 )
 
 func TestBuyerPaysAtTheCashier(t *testing.T) {
@@ -49,7 +50,7 @@ func requireSignedByAlipay(t *testing.T, w *world, d delivery) {
 	t.Helper()
 	bm, err := gopayalipay.ParseNotifyByURLValues(d.form)
 	require.NoError(t, err)
-	ok, err := gopayalipay.VerifySign(bare(keySet()[sandbox.AlipayPublicKeyFile]), bm)
+	ok, err := gopayalipay.VerifySign(sandboxtest.Bare(sandboxtest.Keys()[sandbox.AlipayPublicKeyFile]), bm)
 	require.NoError(t, err)
 	require.True(t, ok)
 	_, err = w.strict.DecodeNotification(t.Context(), d.form)

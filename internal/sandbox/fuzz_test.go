@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"coursepay/internal/sandbox"
+	"coursepay/internal/sandbox/sandboxtest"
 )
 
 // FuzzRequest sends anything to the gateway: as it comes, or as a merchant's well-signed request. Whatever it is, the
@@ -50,7 +51,7 @@ func FuzzRequest(f *testing.F) {
 
 func fuzzedSandbox(f *testing.F) http.Handler {
 	f.Helper()
-	keys := keySet()
+	keys := sandboxtest.Keys()
 	server, err := sandbox.New(sandbox.Config{
 		Apps:       []sandbox.App{{ID: appID, SellerID: sellerID, PublicKey: keys[sandbox.AppPublicKeyFile]}},
 		PrivateKey: keys[sandbox.AlipayPrivateKeyFile], NotifySchedule: []time.Duration{},

@@ -25,6 +25,7 @@ import (
 	"golang.org/x/text/encoding/simplifiedchinese"
 
 	"coursepay/internal/sandbox"
+	"coursepay/internal/sandbox/sandboxtest"
 )
 
 func TestGopayBelievesTheGateway(t *testing.T) {
@@ -140,7 +141,7 @@ func (w *world) signed(t *testing.T, params map[string]string) url.Values {
 
 func signByHand(t *testing.T, text string) string {
 	t.Helper()
-	block, _ := pem.Decode([]byte(keySet()[sandbox.AppPrivateKeyFile]))
+	block, _ := pem.Decode([]byte(sandboxtest.Keys()[sandbox.AppPrivateKeyFile]))
 	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 	require.NoError(t, err)
 	digest := sha256.Sum256([]byte(text))
@@ -234,7 +235,7 @@ func TestInvalidSignatureEchoesTheStringToSign(t *testing.T) {
 
 func requireSignedNode(t *testing.T, answer rawAnswer) {
 	t.Helper()
-	ok, err := gopayalipay.VerifySyncSign(bare(keySet()[sandbox.AlipayPublicKeyFile]), string(answer.node), answer.sign)
+	ok, err := gopayalipay.VerifySyncSign(sandboxtest.Bare(sandboxtest.Keys()[sandbox.AlipayPublicKeyFile]), string(answer.node), answer.sign)
 	require.NoError(t, err)
 	require.True(t, ok)
 	require.Equal(t, `{"`+answer.name+`":`+string(answer.node)+`,"sign":"`+answer.sign+`"}`, answer.text, "compact, in this order")

@@ -312,16 +312,22 @@ type closeAnswer struct {
 	TradeNo    string `json:"trade_no,omitempty"`
 }
 
-func (s *Server) tradeClose(_ context.Context, c call) (any, error) {
-	var r tradeRequest
-	if err := c.biz(&r); err != nil {
-		return nil, err
+// aboutToClose finds the trade that a close or cancel is about, and lets the buyer be quicker where the faults say so.
+func (s *Server) aboutToClose(c call) (r tradeRequest, key tradeKey, err error) {
+	if err = c.biz(&r); err != nil {
+		return r, key, err
 	}
-	key, err := s.locate(c, r)
+	if key, err = s.locate(c, r); err == nil {
+		s.raceBuyer(key)
+	}
+	return r, key, err
+}
+
+func (s *Server) tradeClose(_ context.Context, c call) (any, error) {
+	r, key, err := s.aboutToClose(c)
 	if err != nil {
 		return nil, err
 	}
-	s.raceBuyer(key)
 	t, err := s.change(key, trade.close)
 	if no, ok := asRefusal(err); ok {
 		return closeAnswer{head: failed(no), OutTradeNo: string(r.OutTradeNo)}, nil

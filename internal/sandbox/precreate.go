@@ -64,15 +64,10 @@ type cancelAnswer struct {
 // tradeCancel closes a waiting trade and refunds a paid one. A trade that does not exist is no error, and its page or QR
 // code stays payable.
 func (s *Server) tradeCancel(_ context.Context, c call) (any, error) {
-	var r tradeRequest
-	if err := c.biz(&r); err != nil {
-		return nil, err
-	}
-	key, err := s.locate(c, r)
+	r, key, err := s.aboutToClose(c)
 	if err != nil {
 		return nil, err
 	}
-	s.raceBuyer(key)
 	answer := cancelAnswer{head: success, OutTradeNo: string(r.OutTradeNo), RetryFlag: "N"}
 	var t trade
 	s.store.view(func(st *store) { t = st.trades[key].at(s.clock()) })

@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"coursepay/internal/sandbox"
+	"coursepay/internal/sandbox/sandboxtest"
 )
 
 func TestGenerateKeysKeepsWhatIsThere(t *testing.T) {
@@ -57,7 +58,7 @@ func TestGenerateKeysKeepsWhatIsThere(t *testing.T) {
 
 func TestKeyForms(t *testing.T) {
 	t.Parallel()
-	keys := keySet()
+	keys := sandboxtest.Keys()
 	block, _ := pem.Decode([]byte(keys[sandbox.AlipayPrivateKeyFile]))
 	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 	require.NoError(t, err)
@@ -67,7 +68,7 @@ func TestKeyForms(t *testing.T) {
 		fault           string
 	}{
 		"PKCS#8 PEM":  {keys[sandbox.AppPublicKeyFile], keys[sandbox.AlipayPrivateKeyFile], ""},
-		"bare base64": {bare(keys[sandbox.AppPublicKeyFile]), bare(keys[sandbox.AlipayPrivateKeyFile]), ""},
+		"bare base64": {sandboxtest.Bare(keys[sandbox.AppPublicKeyFile]), sandboxtest.Bare(keys[sandbox.AlipayPrivateKeyFile]), ""},
 		"PKCS#1 PEM":  {keys[sandbox.AppPublicKeyFile], string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: pkcs1})), ""},
 		"swapped":     {keys[sandbox.AlipayPrivateKeyFile], keys[sandbox.AppPublicKeyFile], "not an RSA key"},
 		"none":        {"", "", "not an RSA key"},
@@ -99,7 +100,7 @@ func TestConfigFaultsAreReportedTogether(t *testing.T) {
 
 func TestServeEndsThoughARequestHangs(t *testing.T) {
 	t.Parallel()
-	keys := keySet()
+	keys := sandboxtest.Keys()
 	server, err := sandbox.New(sandbox.Config{
 		Apps:       []sandbox.App{{ID: appID, SellerID: sellerID, PublicKey: keys[sandbox.AppPublicKeyFile]}},
 		PrivateKey: keys[sandbox.AlipayPrivateKeyFile], StateFile: filepath.Join(t.TempDir(), "state"),
@@ -161,13 +162,13 @@ func BenchmarkPayAmong10000(b *testing.B) {
 
 func benchmarkPay(b *testing.B, before int) {
 	b.Helper()
-	keys := keySet()
+	keys := sandboxtest.Keys()
 	server, err := sandbox.New(sandbox.Config{
 		Apps:       []sandbox.App{{ID: appID, SellerID: sellerID, PublicKey: keys[sandbox.AppPublicKeyFile]}},
 		PrivateKey: keys[sandbox.AlipayPrivateKeyFile], StateFile: filepath.Join(b.TempDir(), "state"),
 	})
 	require.NoError(b, err)
-	client, err := smartwalle.New(appID, bare(keys[sandbox.AppPrivateKeyFile]), false, smartwalle.WithTimeLocation(time.FixedZone("", 8*60*60)))
+	client, err := smartwalle.New(appID, sandboxtest.Bare(keys[sandbox.AppPrivateKeyFile]), false, smartwalle.WithTimeLocation(time.FixedZone("", 8*60*60)))
 	require.NoError(b, err)
 	handler := server.Handler()
 	buy := func(i int) {
