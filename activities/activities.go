@@ -17,6 +17,10 @@ type Gateway interface {
 	QueryTrade(ctx context.Context, payNo string) (models.Trade, error)
 	// CloseTrade is alipay.trade.close.
 	CloseTrade(ctx context.Context, payNo string) (models.CloseOutcome, error)
+	// Refund is alipay.trade.refund. An answer without Refunded proves nothing.
+	Refund(ctx context.Context, r models.TradeRefundRequest) (models.TradeRefund, error)
+	// QueryRefund is alipay.trade.fastpay.refund.query; a refund that Alipay does not know is no error.
+	QueryRefund(ctx context.Context, payNo, requestNo string) (models.TradeRefund, error)
 }
 
 // Activities is what the worker registers; every exported method is an activity.
@@ -68,7 +72,7 @@ func (a *Activities) Settle(ctx context.Context, p models.Payment) (models.Settl
 	if err != nil {
 		return done, retryableOrFinal(err)
 	}
-	a.cfg.Logger.InfoContext(ctx, "payment settled", "orderId", done.OrderID, "payNo", p.PayNo, "duplicate", done.Duplicate)
+	a.cfg.Logger.InfoContext(ctx, "payment settled", "orderId", done.OrderID, "payNo", p.PayNo, "giveBack", done.GiveBack)
 	return done, retryableOrFinal(a.deliver(ctx, done.OrderID))
 }
 

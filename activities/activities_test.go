@@ -33,6 +33,11 @@ type world struct {
 	gateway   error
 	bus       error
 	published []string
+
+	refunds []models.TradeRefundRequest // what was asked
+	back    models.TradeRefund          // the answer
+	refusal error
+	known   models.TradeRefund // what Alipay says when asked about a refund
 }
 
 func (w *world) QueryTrade(_ context.Context, payNo string) (models.Trade, error) {
@@ -45,6 +50,15 @@ func (w *world) QueryTrade(_ context.Context, payNo string) (models.Trade, error
 
 func (w *world) CloseTrade(context.Context, string) (models.CloseOutcome, error) {
 	return w.closing, w.gateway
+}
+
+func (w *world) Refund(_ context.Context, r models.TradeRefundRequest) (models.TradeRefund, error) {
+	w.refunds = append(w.refunds, r)
+	return w.back, w.refusal
+}
+
+func (w *world) QueryRefund(context.Context, string, string) (models.TradeRefund, error) {
+	return w.known, w.gateway
 }
 
 var ids atomic.Int64
@@ -120,11 +134,11 @@ func TestWatchAsksAlipayOnlyAboutOpenedAttempts(t *testing.T) {
 	w.isPaid()
 	found, again := w.look()
 	require.Nil(t, found)
-	require.Equal(t, 5*time.Second, again)
+	require.Equal(t, longestUnopened, again, "opening the page ends the pause")
 	require.Zero(t, w.asked)
-	w.now = w.now.Add(10 * time.Minute)
+	w.now = w.now.Add(14 * time.Minute)
 	_, again = w.look()
-	require.Equal(t, time.Minute, again, "the schedule's last pause repeats")
+	require.Equal(t, time.Minute, again, "never past the end of its time")
 	w.open()
 	found, _ = w.look()
 	require.Equal(t, &models.Payment{PayNo: w.record.PayNo, TradeNo: "T1", Amount: 1_00, PaidAt: w.now}, found,
@@ -278,8 +292,176 @@ func TestSecondPaymentPublishesNothing(t *testing.T) {
 	require.NoError(t, err)
 	done, err := w.steps.Settle(t.Context(), models.Payment{PayNo: w.record.PayNo, TradeNo: "T1", Amount: 1_00, PaidAt: w.now})
 	require.NoError(t, err)
-	require.True(t, done.Duplicate)
+	require.Equal(t, models.RefundPaidTwice, done.GiveBack)
 	require.Len(t, w.published, 1)
+}
+
+func (w *world) pendingRefund() models.Refund {
+	w.t.Helper()
+	payment := models.Payment{PayNo: w.record.PayNo, TradeNo: "T1", Amount: 1_00, PaidAt: w.now}
+	_, err := w.steps.Settle(w.t.Context(), payment)
+	require.NoError(w.t, err)
+	refund, err := w.steps.OpenRefund(w.t.Context(), models.RefundRequest{
+		OrderID: w.record.OrderID, PayNo: w.record.PayNo, RequestNo: "n", Amount: 1_00, Origin: models.RefundByOperator,
+	})
+	require.NoError(w.t, err)
+	return refund
+}
+
+// answer is an error as the gateway gives it.
+type answer struct{ temporary bool }
+
+func (a answer) Error() string   { return "ACQ.SOMETHING" }
+func (a answer) Temporary() bool { return a.temporary }
+
+func TestRefundIsDoneOnlyWhenAlipaySaysSo(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	refund := w.pendingRefund()
+	done := models.TradeRefund{TradeNo: "T1", RequestNo: "n", Refunded: true, Amount: 1_00}
+	other := done
+	other.Amount = 99
+	final, unknown := answer{temporary: false}, answer{temporary: true}
+	for name, row := range map[string]struct {
+		back  models.TradeRefund
+		err   error
+		known models.TradeRefund
+		silly error // of asking
+		want  string
+	}{
+		"gone back":                              {back: done, want: "done"},
+		"taken, not carried out":                 {want: "again"},
+		"taken, carried out by an earlier try":   {known: done, want: "done"},
+		"no answer":                              {err: unknown, want: "again"},
+		"refused":                                {err: final, want: "final"},
+		"refused, carried out by an earlier try": {err: final, known: done, want: "done"},
+		"refused, and no answer when asked":      {err: final, silly: unknown, want: "again"},
+		"refused, and refused when asked":        {err: final, silly: final, want: "final"},
+		"taken, and refused when asked":          {silly: final, want: "again"},
+		"the number was used for something else": {known: other, want: "final"},
+	} {
+		w.back, w.refusal, w.known, w.gateway = row.back, row.err, row.known, row.silly
+		back, err := w.steps.SendRefund(t.Context(), refund)
+		switch row.want {
+		case "done":
+			require.NoError(t, err, name)
+			require.Equal(t, w.now, back.At, "Alipay left out the date: %s", name)
+		case "again":
+			require.Error(t, err, name)
+			require.False(t, isFinal(err), name)
+		default:
+			require.True(t, isFinal(err), name)
+			require.ErrorContains(t, err, "支付宝拒绝退款", name)
+		}
+	}
+	for _, asked := range w.refunds {
+		require.Equal(t, models.TradeRefundRequest{PayNo: w.record.PayNo.String(), RequestNo: "n", Amount: 1_00}, asked, "every try is the same")
+	}
+}
+
+func TestRefundIsBookedAndToldOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	refund := w.pendingRefund()
+	back := models.TradeRefund{TradeNo: "T1", Refunded: true, Amount: 1_00, At: w.now}
+	w.bus = errors.New("broker is down")
+	_, err := w.steps.BookRefund(t.Context(), refund.RequestNo, back)
+	require.ErrorContains(t, err, "broker is down")
+	w.bus = nil
+	for range 3 {
+		booked, err := w.steps.BookRefund(t.Context(), refund.RequestNo, back)
+		require.NoError(t, err)
+		require.Equal(t, models.RefundDone, booked.Status)
+	}
+	require.Len(t, w.published, 2, "payresult_notify and refund_notify")
+}
+
+func TestClosingARefund(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		known models.TradeRefund
+		fault error
+		want  models.RefundStatus // empty: tried again
+	}{
+		"Alipay knows of none":      {want: models.RefundClosed},
+		"it went through meanwhile": {known: models.TradeRefund{TradeNo: "T1", Refunded: true, Amount: 1_00}, want: models.RefundDone},
+		"no answer":                 {fault: answer{temporary: true}},
+		"Alipay does not say, ever": {fault: answer{}, want: models.RefundClosed},
+	} {
+		w := newWorld(t)
+		refund := w.pendingRefund()
+		w.known, w.gateway = row.known, row.fault
+		closed, err := w.steps.CloseRefund(t.Context(), refund, "given up")
+		if row.want == "" {
+			require.Error(t, err, name)
+			require.False(t, isFinal(err), name)
+			continue
+		}
+		require.NoError(t, err, name)
+		require.Equal(t, row.want, closed.Status, name)
+	}
+}
+
+func (w *world) cancel() Cancellation {
+	w.t.Helper()
+	order, err := w.store.Order(w.t.Context(), w.record.OrderID)
+	require.NoError(w.t, err)
+	became, err := w.steps.CancelOrder(w.t.Context(), models.OrderKey{OrderType: order.OrderType, OutBusinessID: order.OutBusinessID})
+	require.NoError(w.t, err)
+	return became
+}
+
+func TestCancellingMeetsAPayment(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.open()
+	w.closing = models.CloseNotWaiting
+	w.isPaid()
+	became := w.cancel()
+	require.NotNil(t, became.Payment)
+	order, err := w.store.Order(t.Context(), w.record.OrderID)
+	require.NoError(t, err)
+	require.Equal(t, models.OrderUnpaid, order.Status, "the payment is settled first")
+}
+
+// Whatever Alipay says, the learner's order is closed; what may still be paid stays watched.
+func TestCancellingWhateverAlipaySays(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		opened  bool
+		closing models.CloseOutcome
+		fault   error
+		payable bool
+	}{
+		"never opened":                  {},
+		"closed":                        {opened: true, closing: models.CloseDone},
+		"not there yet":                 {opened: true, closing: models.CloseNotExist, payable: true},
+		"no answer":                     {opened: true, fault: errors.New("timeout"), payable: true},
+		"refuses to close, not paid":    {opened: true, closing: models.CloseNotWaiting, payable: true},
+		"refused, says somebody else's": {opened: true, fault: answer{}, payable: true},
+	} {
+		w := newWorld(t)
+		if row.opened {
+			w.open()
+		}
+		w.closing, w.gateway = row.closing, row.fault
+		became := w.cancel()
+		require.Equal(t, models.OrderClosed, became.Standing.Status, name)
+		require.Equal(t, row.payable, became.Standing.Payable, name)
+		require.Nil(t, became.Payment, name)
+	}
+}
+
+func TestLookingAtAnOrderThatIsNotThere(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	nobody := models.OrderKey{OrderType: models.OrderCourse, OutBusinessID: "4711"}
+	now, err := w.steps.CloseOrder(t.Context(), nobody)
+	require.NoError(t, err)
+	require.Zero(t, now)
+	became, err := w.steps.CancelOrder(t.Context(), nobody)
+	require.NoError(t, err)
+	require.Zero(t, became)
 }
 
 func TestWhatIsFinal(t *testing.T) {

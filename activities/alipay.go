@@ -59,25 +59,27 @@ func (a *Activities) CloseAttempt(ctx context.Context, payNo models.ID) (Closing
 	return Closing{Closed: true}, retryableOrFinal(a.store.CloseAttempt(ctx, payNo))
 }
 
-// SetAsideAttempt closes an attempt in our books alone: its payment has come, and waits for an operator.
-func (a *Activities) SetAsideAttempt(ctx context.Context, payNo models.ID) error {
-	return retryableOrFinal(a.store.CloseAttempt(ctx, payNo))
-}
-
 const (
 	// expiryGrace is how long after its time_expire an opened attempt is still asked about: a payment made in the last
 	// second takes a moment to show.
 	expiryGrace = 10 * time.Second
 	// longestBlind is the longest pause between two looks at an attempt whose pay page is open.
 	longestBlind = 15 * time.Second
+	// longestUnopened is the pause between two looks at an attempt that nobody has opened. Opening it ends the pause, by
+	// resetting the watch; this is for when that got lost.
+	longestUnopened = 5 * time.Minute
+	// closeWithin bounds the closing of attempts while a learner waits for the order to be cancelled.
+	closeWithin = 6 * time.Second
+	// askWithin bounds one question of a look, so that one attempt's trouble does not use up the time of all.
+	askWithin = 4 * time.Second
 )
 
 // WatchPayment looks for a payment of the order by asking, until it finds one, or until nobody can pay any more; then it
 // returns nil. Looking again is a retry of this activity, which costs the workflow no events. Attempts whose pay page
 // nobody opened are not asked about: Alipay cannot know them. One whose time is over is asked about once more, and then
-// closed.
+// closed. The API resets this activity when a pay page is opened, which makes it look at once.
 func (a *Activities) WatchPayment(ctx context.Context, orderID models.ID) (*models.Payment, error) {
-	if activity.GetInfo(ctx).Attempt == 1 {
+	if info := activity.GetInfo(ctx); info.Attempt == 1 && a.cfg.Now().Sub(info.ScheduledTime) < a.pollDelay(0) {
 		return nil, lookAgainIn(a.pollDelay(0), "the code was shown a moment ago")
 	}
 	return a.findPayment(ctx, orderID)
@@ -114,10 +116,11 @@ func (a *Activities) findPayment(ctx context.Context, orderID models.ID) (*model
 func (a *Activities) look(ctx context.Context, attempt models.PayRecord) (payment *models.Payment, next time.Duration, err error) {
 	now := a.cfg.Now()
 	if attempt.OpenDate == nil {
-		left := attempt.ExpireDate.Sub(now)
-		return nil, max(0, min(left, a.pollDelay(now.Sub(attempt.CreateDate)))), nil
+		return nil, max(0, min(attempt.ExpireDate.Sub(now), longestUnopened)), nil
 	}
-	trade, err := a.AskAlipay(ctx, attempt.PayNo)
+	asking, cancel := context.WithTimeout(ctx, askWithin)
+	defer cancel()
+	trade, err := a.AskAlipay(asking, attempt.PayNo)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -155,8 +158,58 @@ func (a *Activities) pollDelay(age time.Duration) time.Duration {
 	return schedule[len(schedule)-1]
 }
 
-// CloseOrder closes the order if nobody can pay it any more, and says where it stands.
-func (a *Activities) CloseOrder(ctx context.Context, orderID models.ID) (models.Standing, error) {
-	now, err := a.store.CloseOrder(ctx, orderID)
+// CloseOrder closes the order if nobody can pay it any more, and says where it stands; empty if there is none.
+func (a *Activities) CloseOrder(ctx context.Context, key models.OrderKey) (models.Standing, error) {
+	order, err := a.store.OrderOf(ctx, key)
+	if err != nil || order == nil {
+		return models.Standing{}, retryableOrFinal(err)
+	}
+	now, err := a.store.CloseOrder(ctx, order.ID)
 	return now, retryableOrFinal(err)
+}
+
+// Cancellation is what became of an order that was to be cancelled.
+type Cancellation struct {
+	Payment  *models.Payment `json:"payment,omitempty"` // somebody has paid: the order is not cancelled
+	Standing models.Standing `json:"standing"`
+}
+
+// CancelOrder closes what is open of an unpaid order at Alipay, as far as Alipay answers in time, and then the order in
+// the books. A page that could not be closed may still be paid, and the standing says so.
+func (a *Activities) CancelOrder(ctx context.Context, key models.OrderKey) (Cancellation, error) {
+	order, err := a.store.OrderOf(ctx, key)
+	if err != nil || order == nil {
+		return Cancellation{}, retryableOrFinal(err)
+	}
+	if order.Status == models.OrderUnpaid {
+		payment, err := a.closeOpened(ctx, order.ID)
+		if err != nil || payment != nil {
+			return Cancellation{Payment: payment}, retryableOrFinal(err)
+		}
+	}
+	now, err := a.store.CancelOrder(ctx, order.ID)
+	return Cancellation{Standing: now}, retryableOrFinal(err)
+}
+
+// closeOpened tries to close the order's opened attempts at Alipay, and returns the payment that it meets.
+func (a *Activities) closeOpened(ctx context.Context, orderID models.ID) (*models.Payment, error) {
+	attempts, err := a.store.LiveAttempts(ctx, orderID)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, closeWithin)
+	defer cancel()
+	for _, attempt := range attempts {
+		if attempt.OpenDate == nil {
+			continue
+		}
+		closing, err := a.CloseAttempt(ctx, attempt.PayNo)
+		if err != nil {
+			a.cfg.Logger.WarnContext(ctx, "attempt of a cancelled order not closed", "orderId", orderID, "payNo", attempt.PayNo, "error", err)
+		}
+		if closing.Payment != nil {
+			return closing.Payment, nil
+		}
+	}
+	return nil, nil
 }

@@ -23,6 +23,22 @@ func retryableOrFinal(err error) error {
 	return err
 }
 
+// refusedForGood says whether Alipay itself has said no, signed and for good. It ends a refund's asking: everything else
+// asks again without end.
+func refusedForGood(err error) bool {
+	var answer interface {
+		error
+		Temporary() bool
+	}
+	return errors.As(err, &answer) && !answer.Temporary()
+}
+
+// refundRefused is the end of asking Alipay for a refund; its text is for operators.
+func refundRefused(why string) error {
+	return temporal.NewNonRetryableApplicationError(
+		models.CodeRefundRefused.Message()+": "+why, string(models.CodeRefundRefused), nil)
+}
+
 // lookAgainIn makes a retry of an activity that found nothing yet.
 func lookAgainIn(delay time.Duration, why string) error {
 	return temporal.NewApplicationErrorWithOptions(why, "Waiting", temporal.ApplicationErrorOptions{

@@ -28,6 +28,19 @@ func (s *Server) forUsers(api huma.API, op huma.Operation) huma.Operation {
 	return op
 }
 
+// forOps marks an operation as one for operators: users with the role ops.
+func (s *Server) forOps(api huma.API, op huma.Operation) huma.Operation {
+	op = s.forUsers(api, op)
+	op.Middlewares = append(op.Middlewares, func(ctx huma.Context, next func(huma.Context)) {
+		if !caller(ctx.Context()).Ops {
+			_ = huma.WriteErr(api, ctx, errorOf(models.CodeForbidden).status, "")
+			return
+		}
+		next(ctx)
+	})
+	return op
+}
+
 // caller is the logged-in user of an operation made by forUsers.
 func caller(ctx interface{ Value(any) any }) auth.User {
 	user, _ := ctx.Value(callerKey{}).(auth.User)

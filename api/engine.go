@@ -6,8 +6,10 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"go.temporal.io/api/common/v1"
 	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
 
@@ -57,12 +59,64 @@ func (s *Server) checkPayment(ctx context.Context, order models.Order, payNo mod
 	return status, engineError(err)
 }
 
+// lookSoon lets the order's workflow look for a payment soon, because a pay page was opened. It resets the watching
+// activity, which leaves nothing in the workflow's history. It is a help and no more: without it the watch looks later.
+func (s *Server) lookSoon(ctx context.Context, order models.Order) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	_, err := s.temporal.WorkflowService().ResetActivity(ctx, &workflowservice.ResetActivityRequest{
+		Namespace:  s.namespace,
+		Execution:  &common.WorkflowExecution{WorkflowId: workflows.PayOrderID(order.OrderType, order.OutBusinessID)},
+		Activity:   &workflowservice.ResetActivityRequest_Type{Type: workflows.WatchActivity},
+		KeepPaused: true,
+	})
+	var none *serviceerror.NotFound // the watch begins in a moment, or the story is over
+	if err != nil && !errors.As(err, &none) {
+		s.log.WarnContext(ctx, "watch not told of an opened page", "orderId", order.ID, "error", err)
+	}
+}
+
+// cancelOrder tells the order's workflow that the learner does not want it any more. When it returns nil, Temporal has it
+// for good.
+func (s *Server) cancelOrder(ctx context.Context, order models.Order) error {
+	return s.signal(ctx, order, workflows.SignalCancelOrder, nil)
+}
+
+// requestRefund starts the refund's workflow and returns the refund once it is in the books. A repeat finds the same.
+func (s *Server) requestRefund(ctx context.Context, r models.RefundRequest) (models.Refund, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	start := s.temporal.NewWithStartWorkflowOperation(client.StartWorkflowOptions{
+		ID:                       workflows.RefundID(r.OrderID, r.RequestNo),
+		TaskQueue:                s.taskQueue,
+		WorkflowIDConflictPolicy: enums.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
+		StaticSummary:            "退款 · refund of " + r.PayNo.String(),
+	}, workflows.Refund, r)
+	update, err := s.temporal.UpdateWithStartWorkflow(ctx, client.UpdateWithStartWorkflowOptions{
+		StartWorkflowOperation: start,
+		UpdateOptions: client.UpdateWorkflowOptions{
+			UpdateID: uuid.NewString(), UpdateName: workflows.UpdateRequestRefund, Args: []any{r},
+			WaitForStage: client.WorkflowUpdateStageCompleted,
+		},
+	})
+	var refund models.Refund
+	if err == nil {
+		err = update.Get(ctx, &refund)
+	}
+	return refund, engineError(err)
+}
+
 // notifyPayment hands a payment to the order's workflow. When it returns nil, Temporal has it for good.
 func (s *Server) notifyPayment(ctx context.Context, order models.Order, p models.Payment) error {
+	return s.signal(ctx, order, workflows.SignalPaymentNotified, p)
+}
+
+// signal tells the order's workflow something, and starts it if its story had ended.
+func (s *Server) signal(ctx context.Context, order models.Order, name string, arg any) error {
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
 	_, err := s.temporal.SignalWithStartWorkflow(ctx,
-		workflows.PayOrderID(order.OrderType, order.OutBusinessID), workflows.SignalPaymentNotified, p,
+		workflows.PayOrderID(order.OrderType, order.OutBusinessID), name, arg,
 		s.startOptions(order.OrderType, order.OutBusinessID, order.UserID), workflows.PayOrder,
 		workflows.PayOrderInput{OrderType: order.OrderType, OutBusinessID: order.OutBusinessID, UserID: order.UserID})
 	return engineError(err)

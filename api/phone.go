@@ -1,7 +1,7 @@
 package api
 
 import (
-	_ "embed"
+	"context"
 	"errors"
 	"html/template"
 	"strings"
@@ -13,11 +13,8 @@ import (
 	"coursepay/models"
 )
 
-//go:embed notpayable.html
-var notPayableText string
-
 // notPayable is what a phone shows for a code that cannot be paid.
-var notPayable = template.Must(template.New("notpayable").Parse(notPayableText))
+var notPayable = template.Must(template.ParseFS(web, "web/notpayable.html"))
 
 // requestPay is where a scanned code leads: a page that sends the phone on to Alipay's cashier. No login: the one who
 // pays need not be the one who learns.
@@ -31,6 +28,7 @@ func (s *Server) requestPay(c *fiber.Ctx) error {
 	if err != nil {
 		return s.refusePhone(c, err)
 	}
+	s.wakeWatch(ctx, record)
 	page, err := s.alipay.WapPayForm(alipay.WapPay{
 		PayNo: record.PayNo.String(), Subject: record.OrderName, Amount: record.TotalPrice, ExpireAt: record.ExpireDate,
 	})
@@ -38,6 +36,16 @@ func (s *Server) requestPay(c *fiber.Ctx) error {
 		return s.refusePhone(c, err)
 	}
 	return sendHTML(c, page)
+}
+
+// wakeWatch lets the order's workflow look for the payment that may now come.
+func (s *Server) wakeWatch(ctx context.Context, record models.PayRecord) {
+	order, err := s.store.Order(ctx, record.OrderID)
+	if err != nil {
+		s.log.WarnContext(ctx, "watch not told of an opened page", "orderId", record.OrderID, "payNo", record.PayNo, "error", err)
+		return
+	}
+	s.lookSoon(ctx, order)
 }
 
 // refusePhone answers people with a page and programs with the usual error.
@@ -57,6 +65,7 @@ func (s *Server) refusePhone(c *fiber.Ctx, err error) error {
 	if err := notPayable.Execute(&page, body); err != nil {
 		return err
 	}
+	setPageHeaders(c)
 	return sendHTML(c.Status(told.GetStatus()), page.String())
 }
 

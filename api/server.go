@@ -25,6 +25,7 @@ import (
 
 	"coursepay/internal/alipay"
 	"coursepay/internal/auth"
+	"coursepay/internal/events"
 	"coursepay/models"
 )
 
@@ -32,9 +33,15 @@ import (
 type Config struct {
 	Store     *models.Store
 	Temporal  client.Client
+	Namespace string // Temporal's, as Temporal is dialled with
 	TaskQueue string
-	Alipay    *alipay.Client
-	Tokens    *auth.Verifier
+	// TemporalUI is where operators reach Temporal's Web UI, without a trailing slash; empty when nobody knows.
+	TemporalUI string
+	Alipay     *alipay.Client
+	Tokens     *auth.Verifier
+	Events     *events.Hub // which pay records change; without it, no streams of events are served
+	// DemoToken makes tokens for the demo's log-in, at which nobody proves who he is. Nil, as in production: there is none.
+	DemoToken func(auth.User, time.Duration) (string, error)
 	Now       func() time.Time
 	Logger    *slog.Logger
 }
@@ -43,15 +50,20 @@ type Config struct {
 type Server struct {
 	store     *models.Store
 	temporal  client.Client
+	namespace string
 	taskQueue string
+	webUI     string
 	alipay    *alipay.Client
 	tokens    *auth.Verifier
+	events    *events.Hub
+	demoToken func(auth.User, time.Duration) (string, error)
 	now       func() time.Time
 	log       *slog.Logger
 
 	app    *fiber.App
 	flight singleflight.Group // equal requests at one moment, such as a double click, are one
 
+	streams *streams
 	refused *refusals // evidence of callbacks that are not to be believed
 }
 
@@ -65,8 +77,9 @@ var adoptErrorShape = sync.OnceFunc(func() { huma.NewError = frameworkError })
 func New(cfg Config) *Server {
 	adoptErrorShape()
 	s := &Server{
-		store: cfg.Store, temporal: cfg.Temporal, taskQueue: cfg.TaskQueue, alipay: cfg.Alipay, tokens: cfg.Tokens,
+		store: cfg.Store, temporal: cfg.Temporal, namespace: cfg.Namespace, taskQueue: cfg.TaskQueue, webUI: cfg.TemporalUI, alipay: cfg.Alipay, tokens: cfg.Tokens, demoToken: cfg.DemoToken,
 		now: cfg.Now, log: cfg.Logger, refused: newRefusals(cfg.Store.KeepNotify, cfg.Logger),
+		events: cfg.Events, streams: newStreams(streamsAtMost, streamsEach),
 	}
 	s.app = fiber.New(fiber.Config{
 		AppName:               "coursepay",
@@ -94,15 +107,18 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	case err := <-failed:
 		return err
 	case <-ctx.Done():
+		s.streams.close() // they would never be finished otherwise
 		return s.app.ShutdownWithTimeout(20 * time.Second)
 	}
 }
 
 func (s *Server) plainRoutes() {
+	s.pages()
 	s.app.Get("/healthz", func(c *fiber.Ctx) error { return c.SendString("ok") })
 	s.app.Get("/readyz", s.ready)
 	s.app.Get("/metrics", adaptor.HTTPHandler(promhttp.Handler()))
 	s.app.Get("/orders/requestpay", s.requestPay)
+	s.app.Get("/orders/events", s.payEvents)
 	s.app.Post("/orders/receivenotify", s.receiveNotify)
 	s.app.Post("/orders/paynotify", s.receiveNotify)
 }
@@ -122,7 +138,14 @@ func (s *Server) ready(c *fiber.Ctx) error {
 func (s *Server) operations(api huma.API) {
 	s.catalogue(api)
 	s.learning(api)
+	s.materials(api)
 	s.orders(api)
+	describePayEvents(api)
+	s.ownOrders(api)
+	s.refunds(api)
+	s.operators(api)
+	s.operatorActions(api)
+	s.demo(api)
 }
 
 func (s *Server) description() huma.Config {

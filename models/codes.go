@@ -27,7 +27,7 @@ type OrderType string
 
 const (
 	OrderCourse   OrderType = "60201" // 购买课程: out_business_id is a choose-course's id
-	OrderMaterial OrderType = "60202" // 学习资料
+	OrderMaterial OrderType = "60202" // 学习资料: out_business_id is a choose-material's id
 )
 
 // PayChannel is xc_pay_record.out_pay_channel.
@@ -80,8 +80,11 @@ const (
 	PublishOffline PublishStatus = "203003"
 )
 
-// MessagePayResult is mq_message.message_type of a settled payment.
-const MessagePayResult = "payresult_notify"
+// What mq_message.message_type tells.
+const (
+	MessagePayResult = "payresult_notify" // a payment was settled
+	MessageRefund    = "refund_notify"    // all of an order's money has gone back
+)
 
 // labels are the codes as users read them. No two groups share a code.
 var labels = map[string]string{

@@ -23,6 +23,11 @@ const (
 	CodeGoodsMismatch     Code = "GOODS_MISMATCH"
 	CodeOrderPaid         Code = "ORDER_PAID"
 	CodeOrderRefunded     Code = "ORDER_REFUNDED"
+	CodeOrderNotPaid      Code = "ORDER_NOT_PAID"
+	CodeRefundTooMuch     Code = "REFUND_TOO_MUCH"
+	CodeRefundDiffers     Code = "REFUND_DIFFERS"
+	CodeMaterialNotFound  Code = "MATERIAL_NOT_FOUND"
+	CodeDecided           Code = "ALREADY_DECIDED"
 	CodePaymentDone       Code = "PAYMENT_DONE"
 	CodePayCodeExpired    Code = "PAY_CODE_EXPIRED"
 	CodeTooMany           Code = "TOO_MANY_REQUESTS"
@@ -33,6 +38,10 @@ const (
 	// Met by the workflow alone: a payment that does not fit the books waits for an operator.
 	CodeAmountDiffers Code = "AMOUNT_DIFFERS"
 	CodeTradeDiffers  Code = "TRADE_DIFFERS"
+	// Met by a refund's workflow alone: Alipay will not give the money back.
+	CodeRefundRefused Code = "REFUND_REFUSED"
+	// Met by reconciliation alone: what is offered as Alipay's bill is not one.
+	CodeBillRefused Code = "BILL_REFUSED"
 )
 
 var messages = map[Code]string{
@@ -44,11 +53,16 @@ var messages = map[Code]string{
 	CodeChooseNotFound:    "选课记录不存在",
 	CodePayRecordNotFound: "支付记录不存在",
 	CodeOrderTypeUnknown:  "不支持的订单类型",
-	CodePriceMismatch:     "订单金额与课程价格不一致",
-	CodePriceChanged:      "课程价格已变化，请重新选课",
+	CodePriceMismatch:     "订单金额与商品价格不一致",
+	CodePriceChanged:      "价格已变化，请重新选择",
 	CodeGoodsMismatch:     "订单明细与所选课程不一致",
 	CodeOrderPaid:         "订单已支付",
 	CodeOrderRefunded:     "订单已退款，请重新选课",
+	CodeOrderNotPaid:      "订单未支付，不能退款",
+	CodeRefundTooMuch:     "退款金额超过可退金额",
+	CodeRefundDiffers:     "同一退款请求号的内容不一致",
+	CodeMaterialNotFound:  "学习资料不存在或未发布",
+	CodeDecided:           "已有处理结果，请刷新查看",
 	CodePaymentDone:       "支付已经成功，无需重复支付",
 	CodePayCodeExpired:    "请重新点击获取二维码",
 	CodeTooMany:           "操作过于频繁，请稍后再试",
@@ -56,6 +70,8 @@ var messages = map[Code]string{
 	CodeUnavailable:       "支付服务暂不可用，请稍后再试",
 	CodeInternal:          "执行过程异常，请重试",
 	CodeAmountDiffers:     "支付金额与订单金额不一致",
+	CodeRefundRefused:     "支付宝拒绝退款",
+	CodeBillRefused:       "账单不可信，未采用",
 	CodeTradeDiffers:      "支付记录已由另一笔交易支付",
 }
 

@@ -1,6 +1,7 @@
 package models
 
 import (
+	"bytes"
 	"errors"
 	"regexp"
 	"strconv"
@@ -49,4 +50,12 @@ func (id *ID) UnmarshalText(text []byte) error {
 	}
 	*id = parsed
 	return nil
+}
+
+// UnmarshalJSON takes a string, and a bare number too: people who type an id by hand leave out the quotes.
+func (id *ID) UnmarshalJSON(text []byte) error {
+	if string(text) == "null" {
+		return nil
+	}
+	return id.UnmarshalText(bytes.Trim(text, `"`))
 }

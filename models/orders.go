@@ -2,11 +2,14 @@ package models
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 )
+
+var errNotMoved = errors.New("the order's status does not allow this step")
 
 // Attempt is the answer to a PayRequest.
 type Attempt struct {
@@ -55,7 +58,7 @@ func (s *Store) checkPayRequest(tx, goodsAndOrder *gorm.DB, r PayRequest) (check
 		return checked{}, err
 	}
 	if order == nil || order.Status == OrderClosed {
-		if err := checkStillOffered(tx, found); err != nil {
+		if err := k.offered(tx, found); err != nil {
 			return checked{}, err
 		}
 	}
@@ -64,15 +67,14 @@ func (s *Store) checkPayRequest(tx, goodsAndOrder *gorm.DB, r PayRequest) (check
 
 func checkOrderOpen(order *Order, g goods) error {
 	switch {
-	case order == nil && g.sold:
-		return Refuse(CodeOrderPaid, "the goods were handed over already")
-	case order == nil || order.Status == OrderUnpaid || order.Status == OrderClosed:
-		return nil
-	case order.Status == OrderRefunded:
+	case order != nil && order.Status == OrderRefunded:
 		return Refuse(CodeOrderRefunded, "order %s", order.ID)
-	default:
+	case order != nil && order.Status != OrderUnpaid && order.Status != OrderClosed:
 		return Refuse(CodeOrderPaid, "order %s has status %s", order.ID, order.Status)
+	case g.sold:
+		return Refuse(CodeOrderPaid, "the learner has the goods")
 	}
+	return nil
 }
 
 // CreateAttempt makes the order if it is not there yet, closes older attempts that nobody opened, and adds a pay record
@@ -131,6 +133,8 @@ func (s *Store) repeatedAttempt(tx *gorm.DB, r PayRequest) (*Attempt, error) {
 	switch {
 	case err != nil || record == nil:
 		return nil, err
+	case record.Status == PayRefunded:
+		return nil, Refuse(CodeOrderRefunded, "the attempt of this request was given back")
 	case record.Status != PayUnpaid:
 		return nil, Refuse(CodeOrderPaid, "the attempt of this request has status %s", record.Status)
 	case !record.Payable(s.now()):
@@ -266,6 +270,9 @@ func (s *Store) OpenAttempt(ctx context.Context, payNo ID) (PayRecord, error) {
 	if err != nil {
 		return PayRecord{}, err
 	}
+	if record.Status == PayRefunded {
+		return record, Refuse(CodeOrderRefunded, "pay record has status %s", record.Status)
+	}
 	if record.Status != PayUnpaid {
 		return record, Refuse(CodePaymentDone, "pay record has status %s", record.Status)
 	}
@@ -281,20 +288,20 @@ func (s *Store) OpenAttempt(ctx context.Context, payNo ID) (PayRecord, error) {
 
 // CloseAttempt notes that nobody can pay the attempt any more. A paid one is left alone.
 func (s *Store) CloseAttempt(ctx context.Context, payNo ID) error {
-	return s.endAttempt(ctx, payNo, "close_date", "supersede_date")
+	return s.endAttempt(s.db.WithContext(ctx), payNo, "close_date", "supersede_date")
 }
 
 // SupersedeAttempt notes that the attempt is not handed out any more. A page that is open may still be paid.
 func (s *Store) SupersedeAttempt(ctx context.Context, payNo ID) error {
-	return s.endAttempt(ctx, payNo, "supersede_date")
+	return s.endAttempt(s.db.WithContext(ctx), payNo, "supersede_date")
 }
 
-func (s *Store) endAttempt(ctx context.Context, payNo ID, columns ...string) error {
+func (s *Store) endAttempt(tx *gorm.DB, payNo ID, columns ...string) error {
 	changes := map[string]any{}
 	for _, column := range columns {
 		changes[column] = gorm.Expr("coalesce("+column+", ?)", s.now())
 	}
-	return s.db.WithContext(ctx).Model(&PayRecord{}).Where("pay_no = ? and status = ?", payNo, PayUnpaid).Updates(changes).Error
+	return tx.Model(&PayRecord{}).Where("pay_no = ? and status = ?", payNo, PayUnpaid).Updates(changes).Error
 }
 
 // LiveAttempts lists the order's attempts that may still be paid as far as our books tell, unpaid and not closed, the
@@ -305,8 +312,9 @@ func (s *Store) LiveAttempts(ctx context.Context, orderID ID) ([]PayRecord, erro
 	return records, err
 }
 
-// Standing is where an order stands when the time to pay is over.
+// Standing is where an order stands.
 type Standing struct {
+	OrderID ID          `json:"orderId,omitempty"`
 	Status  OrderStatus `json:"status"`
 	Payable bool        `json:"payable,omitempty"` // an attempt has time left, or was opened and not closed since
 }
@@ -321,7 +329,7 @@ func (s *Store) CloseOrder(ctx context.Context, orderID ID) (Standing, error) {
 		}
 		var inTheWay int64
 		err = live(tx, orderID).Where("open_date is not null or expire_date > ?", s.now()).Count(&inTheWay).Error
-		now = Standing{Status: order.Status, Payable: inTheWay > 0}
+		now = Standing{OrderID: orderID, Status: order.Status, Payable: inTheWay > 0}
 		if err != nil || now.Payable || now.Status != OrderUnpaid {
 			return err
 		}
@@ -332,6 +340,38 @@ func (s *Store) CloseOrder(ctx context.Context, orderID ID) (Standing, error) {
 		return s.moveOrder(tx, orderID, OrderClosed, "closed", nil)
 	})
 	return now, err
+}
+
+// CancelOrder closes an unpaid order because the learner wants it no more. No attempt is handed out again; a page that is
+// open somewhere may still be paid, and then Payable says so. An order that is not unpaid stays as it is.
+func (s *Store) CancelOrder(ctx context.Context, orderID ID) (Standing, error) {
+	var now Standing
+	err := s.inTx(ctx, func(tx *gorm.DB) error {
+		order, err := first[Order](locked(tx).Where("id = ?", orderID), CodeNotFound)
+		if err != nil {
+			return err
+		}
+		now = Standing{OrderID: order.ID, Status: order.Status}
+		if now.Status == OrderUnpaid {
+			now.Status = OrderClosed
+			if err := s.moveOrder(tx, orderID, OrderClosed, "cancelled", nil); err != nil {
+				return err
+			}
+			if err := s.closeUnopened(tx, orderID); err != nil {
+				return err
+			}
+		}
+		var left int64
+		err = live(tx, orderID).Count(&left).Error
+		now.Payable = left > 0
+		return err
+	})
+	return now, err
+}
+
+// OrderOf finds the order of that name, or nil.
+func (s *Store) OrderOf(ctx context.Context, key OrderKey) (*Order, error) {
+	return maybe[Order](s.db.WithContext(ctx).Where("out_business_id = ? and order_type = ?", key.OutBusinessID, key.OrderType))
 }
 
 // Order finds an order by its id; otherwise CodeNotFound.

@@ -37,19 +37,46 @@ type goods struct {
 	sold   bool // it was paid for already, or the learner has it in another way
 }
 
-// kind is one type of order: how its goods are found, and how they are handed over once paid.
+// kind is one type of order: how its goods are found, how they are handed over once paid, and who is told.
 type kind struct {
 	// find reads the goods through a handle that may lock what it reads.
 	find func(s *Store, tx *gorm.DB, outBusinessID string) (goods, error)
 
+	// offered refuses goods that cannot be bought today at the price that they were chosen for.
+	offered func(tx *gorm.DB, g goods) error
+
 	// fulfil hands the goods over. It is called by every settling and by every message about it, so a repeat must
 	// change nothing, and must put back what is missing.
 	fulfil func(s *Store, tx *gorm.DB, order Order, paidAt time.Time) error
+
+	// revoke takes the goods back once all the money has gone back. A repeat must change nothing.
+	revoke func(s *Store, tx *gorm.DB, order Order) error
+
+	// queue is the durable queue, on the bus, of the service that the goods belong to.
+	queue string
 }
 
-// kinds lists everything that can be bought.
+// kinds lists everything that can be bought. A new type of order (its code and label are in codes.go) is one entry more:
+// its goods are then ordered, paid, handed over and refunded by the same workflow, its queue is declared by every
+// publisher and subscribed to by every worker.
 var kinds = map[OrderType]kind{
-	OrderCourse: {find: findChosenCourse, fulfil: fulfilChosenCourse},
+	OrderCourse: {
+		find: findChosenCourse, offered: courseOffered, fulfil: fulfilChosenCourse, revoke: revokeChosenCourse,
+		queue: "paynotify_queue",
+	},
+	OrderMaterial: {
+		find: findChosenMaterial, offered: materialOffered, fulfil: fulfilChosenMaterial, revoke: revokeChosenMaterial,
+		queue: "paynotify_material_queue",
+	},
+}
+
+// Queues names the queue of each service that wants to hear of its type of order.
+func Queues() map[OrderType]string {
+	queues := map[OrderType]string{}
+	for t, k := range kinds {
+		queues[t] = k.queue
+	}
+	return queues
 }
 
 func kindOf(t OrderType) (kind, error) {
@@ -84,8 +111,8 @@ func findChosenCourse(s *Store, tx *gorm.DB, outBusinessID string) (goods, error
 	}, nil
 }
 
-// checkStillOffered refuses what the catalogue no longer sells, or sells at another price than the learner chose.
-func checkStillOffered(tx *gorm.DB, g goods) error {
+// courseOffered refuses a course that the catalogue no longer sells, or sells at another price than the learner chose.
+func courseOffered(tx *gorm.DB, g goods) error {
 	for _, line := range g.lines {
 		id, err := ParseID(line.GoodsID)
 		if err != nil {
@@ -172,4 +199,29 @@ func (s *Store) mendEnrolment(tx *gorm.DB, chooseCourseID ID) error {
 		return err
 	}
 	return s.enrol(tx, chosen)
+}
+
+// revokeChosenCourse ends the enrolment that this choice gave. What the learner had before it, such as an earlier
+// enrolment that has run out, stands again.
+func revokeChosenCourse(s *Store, tx *gorm.DB, order Order) error {
+	id, err := ParseID(order.OutBusinessID)
+	if err != nil {
+		return Refuse(CodeChooseNotFound, "out_business_id %q", order.OutBusinessID)
+	}
+	var ended []CourseTable
+	err = tx.Model(&ended).Clauses(clause.Returning{}).Where("choose_course_id = ?", id).Delete(&ended).Error
+	if err != nil || len(ended) == 0 {
+		return err
+	}
+	if err := tx.Model(&ChooseCourse{}).Where("id = ?", id).Update("remarks", Label(OrderRefunded)).Error; err != nil {
+		return err
+	}
+	earlier, err := maybe[ChooseCourse](tx.
+		Where("user_id = ? and course_id = ? and status = ? and id <> ?", ended[0].UserID, ended[0].CourseID, ChooseDone, id).
+		Where("not exists (select 1 from xc_orders o where o.out_business_id = xc_choose_course.id::text and o.status = ?)", OrderRefunded).
+		Order("validtime_end desc"))
+	if err != nil || earlier == nil {
+		return err
+	}
+	return s.enrol(tx, *earlier)
 }

@@ -3,14 +3,12 @@ package models
 import (
 	"context"
 	"encoding/json"
-	"errors"
+	"strings"
 	"time"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 )
-
-var errNotMoved = errors.New("the order's status does not allow this step")
 
 // Payment is a buyer's money, as Alipay told it.
 type Payment struct {
@@ -22,16 +20,17 @@ type Payment struct {
 
 // Settlement is what became of a payment.
 type Settlement struct {
-	OrderID ID `json:"orderId"`
-	// Duplicate: the order had been paid by another attempt. The money is in the books, the goods are not handed over
-	// again, and somebody has to give the money back.
-	Duplicate bool `json:"duplicate,omitempty"`
+	OrderID ID          `json:"orderId"`
+	Status  OrderStatus `json:"status"` // of the order
+	// GiveBack says why the money has to go back: it is in the books, and bought nothing. Empty when it paid the order.
+	GiveBack RefundOrigin `json:"giveBack,omitempty"`
 	// Opened lists the order's other attempts whose pay page is open somewhere: they may still be paid.
 	Opened []ID `json:"opened,omitempty"`
 }
 
 // Settle takes a payment into the books in one transaction: the pay record, the order, the goods handed over, the
-// message for the bus. A repeat changes nothing. Refusals need an operator: CodePayRecordNotFound, CodeAmountDiffers,
+// message for the bus. A repeat changes nothing, and neither does a payment that an operator has dealt with by hand.
+// Refusals need an operator: CodePayRecordNotFound, CodeAmountDiffers,
 // CodeTradeDiffers, CodeChooseNotFound. Only the order's workflow calls it.
 func (s *Store) Settle(ctx context.Context, p Payment) (Settlement, error) {
 	var done Settlement
@@ -41,36 +40,89 @@ func (s *Store) Settle(ctx context.Context, p Payment) (Settlement, error) {
 			return err
 		}
 		done.OrderID = record.OrderID
-		done.Duplicate, err = s.takePayment(tx, record, fresh)
+		order, err := first[Order](locked(tx).Where("id = ?", record.OrderID), CodeNotFound)
 		if err != nil {
 			return err
+		}
+		done.Status = order.Status
+		switch {
+		case fresh:
+			done.GiveBack, err = s.takePayment(tx, order, record)
+		case record.Status != PayUnpaid:
+			done.GiveBack = order.wantsNot(record.PayNo)
+		}
+		if err != nil {
+			return err
+		}
+		if fresh && done.GiveBack == "" {
+			done.Status = OrderPaid
 		}
 		return live(tx, record.OrderID).Order("id").Pluck("pay_no", &done.Opened).Error
 	})
 	return done, err
 }
 
-// takePayment moves the order on a fresh payment. duplicate: another attempt had paid the order.
-func (s *Store) takePayment(tx *gorm.DB, record PayRecord, fresh bool) (duplicate bool, err error) {
-	if !fresh {
-		order, err := first[Order](tx.Where("id = ?", record.OrderID), CodeNotFound)
-		return order.PaidBy == nil || *order.PaidBy != record.PayNo, err
+// wantsNot says why a payment that is in the books did not pay the order; empty if it did.
+func (o *Order) wantsNot(payNo ID) RefundOrigin {
+	switch {
+	case o.PaidBy == nil:
+		return RefundNotForSale
+	case *o.PaidBy != payNo:
+		return RefundPaidTwice
 	}
-	err = s.moveOrder(tx, record.OrderID, OrderPaid, "paid", &record.PayNo)
-	if errors.Is(err, errNotMoved) {
-		return true, audit(tx, Audit{OrderID: record.OrderID, PayNo: &record.PayNo, CreateDate: s.now(), Event: "paid_twice"})
-	}
-	if err != nil {
-		return false, err
-	}
-	return false, s.handOver(tx, record)
+	return ""
 }
 
-// markPaid moves the pay record to paid. fresh is false when this very trade had been noted before.
+// takePayment moves the order on a fresh payment, or says why the money has to go back.
+func (s *Store) takePayment(tx *gorm.DB, order Order, record PayRecord) (RefundOrigin, error) {
+	giveBack, err := s.stillWanted(tx, order, record)
+	if err != nil {
+		return "", err
+	}
+	if giveBack != "" {
+		return giveBack, audit(tx, Audit{OrderID: order.ID, PayNo: &record.PayNo, CreateDate: s.now(), Event: string(giveBack)})
+	}
+	if err := s.moveOrder(tx, order.ID, OrderPaid, "paid", &record.PayNo); err != nil {
+		return "", err
+	}
+	return "", s.handOver(tx, order, *record.PaySuccessTime)
+}
+
+// stillWanted decides whether a payment may pay the order: at the price that the goods were chosen for, and while the
+// learner does not have them. An order that is open has promised its goods. One that was closed has not: a late payment
+// buys them only if they could be bought today.
+func (s *Store) stillWanted(tx *gorm.DB, order Order, record PayRecord) (RefundOrigin, error) {
+	if !order.Status.May(OrderPaid) {
+		return RefundPaidTwice, nil
+	}
+	k, err := kindOf(order.OrderType)
+	if err != nil {
+		return "", err
+	}
+	goods, err := k.find(s, locked(tx), order.OutBusinessID)
+	if err != nil {
+		return "", err
+	}
+	if goods.sold || record.TotalPrice != order.TotalPrice || record.TotalPrice != goods.price {
+		return RefundNotForSale, nil
+	}
+	if order.Status == OrderUnpaid {
+		return "", nil
+	}
+	err = k.offered(tx, goods)
+	if _, refused := RefusalCode(err); refused {
+		return RefundNotForSale, nil
+	}
+	return "", err
+}
+
+// markPaid moves the pay record to paid. fresh is false when this very trade had been noted before, and when the record
+// stays unpaid because an operator has dealt with its payment by hand.
 func (s *Store) markPaid(tx *gorm.DB, p Payment) (record PayRecord, fresh bool, err error) {
 	var paid []PayRecord
 	err = tx.Model(&paid).Clauses(clause.Returning{}).
 		Where("pay_no = ? and status in ? and total_price = ?", p.PayNo, before(payTransitions, PayPaid), p.Amount).
+		Where("not exists (?)", dealtWithByHand(tx, p.PayNo)).
 		Updates(map[string]any{
 			"status": PayPaid, "out_pay_no": p.TradeNo, "pay_success_time": p.PaidAt,
 			"close_date": gorm.Expr("coalesce(close_date, ?)", s.now()),
@@ -85,9 +137,16 @@ func (s *Store) markPaid(tx *gorm.DB, p Payment) (record PayRecord, fresh bool, 
 		return paid[0], true, nil
 	}
 	record, err = first[PayRecord](tx.Where("pay_no = ?", p.PayNo), CodePayRecordNotFound)
-	switch {
-	case err != nil:
+	if err != nil {
 		return record, false, err
+	}
+	var byHand int64
+	if err := dealtWithByHand(tx, p.PayNo).Count(&byHand).Error; err != nil {
+		return record, false, err
+	}
+	switch {
+	case record.Status == PayUnpaid && byHand > 0:
+		return record, false, nil
 	case record.TotalPrice != p.Amount:
 		return record, false, Refuse(CodeAmountDiffers, "paid %s, asked %s", p.Amount, record.TotalPrice)
 	case record.OutPayNo == nil || *record.OutPayNo != p.TradeNo:
@@ -97,27 +156,28 @@ func (s *Store) markPaid(tx *gorm.DB, p Payment) (record PayRecord, fresh bool, 
 }
 
 // handOver gives the learner what was paid, closes attempts that nobody opened, and leaves the message in the outbox.
-func (s *Store) handOver(tx *gorm.DB, record PayRecord) error {
-	order, err := first[Order](tx.Where("id = ?", record.OrderID), CodeNotFound)
-	if err != nil {
-		return err
-	}
+func (s *Store) handOver(tx *gorm.DB, order Order, paidAt time.Time) error {
 	k, err := kindOf(order.OrderType)
 	if err != nil {
 		return err
 	}
-	if err := k.fulfil(s, tx, order, *record.PaySuccessTime); err != nil {
+	if err := k.fulfil(s, tx, order, paidAt); err != nil {
 		return err
 	}
 	if err := s.closeUnopened(tx, order.ID); err != nil {
 		return err
 	}
+	return s.addMessage(tx, MessagePayResult, order)
+}
+
+// addMessage leaves a message about the order in the outbox.
+func (s *Store) addMessage(tx *gorm.DB, messageType string, order Order) error {
 	id, err := s.mintID()
 	if err != nil {
 		return err
 	}
 	return tx.Create(&Message{
-		ID: id, MessageType: MessagePayResult, BusinessKey1: order.OutBusinessID, BusinessKey2: string(order.OrderType),
+		ID: id, MessageType: messageType, BusinessKey1: order.OutBusinessID, BusinessKey2: string(order.OrderType),
 	}).Error
 }
 
@@ -142,6 +202,24 @@ func (s *Store) Fulfil(ctx context.Context, t OrderType, outBusinessID string) (
 		return k.fulfil(s, tx, order, *record.PaySuccessTime)
 	})
 	return fulfilled, err
+}
+
+// Revoke takes back what a refunded order had bought, if that is still there: what a subscriber of the message bus does
+// on a refund_notify. An order that is not refunded changes nothing, and revoked says so.
+func (s *Store) Revoke(ctx context.Context, t OrderType, outBusinessID string) (revoked bool, err error) {
+	k, err := kindOf(t)
+	if err != nil {
+		return false, err
+	}
+	err = s.inTx(ctx, func(tx *gorm.DB) error {
+		order, err := first[Order](locked(tx).Where("out_business_id = ? and order_type = ?", outBusinessID, t), CodeNotFound)
+		if err != nil || order.Status != OrderRefunded {
+			return err
+		}
+		revoked = true
+		return k.revoke(s, tx, order)
+	})
+	return revoked, err
 }
 
 // Body is the message as the XueCheng services read it.
@@ -182,10 +260,8 @@ func (s *Store) MessageFailed(ctx context.Context, id ID, reason string) error {
 	}).Error
 }
 
+// cut makes text fit a column: at most so many characters, and none that Postgres does not take.
 func cut(text string, most int) string {
-	runes := []rune(text)
-	if len(runes) > most {
-		return string(runes[:most])
-	}
-	return text
+	runes := []rune(strings.ToValidUTF8(strings.ReplaceAll(text, "\x00", ""), "\uFFFD"))
+	return string(runes[:min(len(runes), most)])
 }

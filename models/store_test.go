@@ -163,7 +163,7 @@ func TestPriceIsFollowedUntilAnOrderFixesIt(t *testing.T) {
 	b.now = b.now.Add(15 * time.Minute)
 	status, err := b.CloseOrder(t.Context(), record.OrderID)
 	require.NoError(t, err)
-	require.Equal(t, models.Standing{Status: models.OrderClosed}, status)
+	require.Equal(t, models.Standing{OrderID: record.OrderID, Status: models.OrderClosed}, status)
 	requireRefused(t, b.CheckPayRequest(t.Context(), payRequest(chosen, "r3")), models.CodePriceChanged)
 	chosen = b.choose("u")
 	require.Equal(t, models.Money(3_00), chosen.CoursePrice, "a closed order fixes nothing")
@@ -374,7 +374,7 @@ func TestSettlingIsOneStepHoweverOften(t *testing.T) {
 	b.now = b.now.Add(10 * time.Minute)
 	for _, err := range atOnce(20, func(int) error {
 		done, err := b.Settle(t.Context(), b.payment(record, "T1"))
-		if err == nil && (done.Duplicate || done.OrderID != record.OrderID) {
+		if err == nil && (done.GiveBack != "" || done.OrderID != record.OrderID) {
 			err = fmt.Errorf("%+v", done)
 		}
 		return err
@@ -423,11 +423,11 @@ func TestSecondPaymentIsNotedAndHandsOverNothing(t *testing.T) {
 	for range 2 {
 		done, err := b.Settle(t.Context(), b.payment(first, "T1"))
 		require.NoError(t, err)
-		require.True(t, done.Duplicate)
+		require.Equal(t, models.RefundPaidTwice, done.GiveBack)
 	}
 	done, err := b.Settle(t.Context(), b.payment(second, "T2"))
 	require.NoError(t, err)
-	require.False(t, done.Duplicate)
+	require.Empty(t, done.GiveBack)
 	require.Equal(t, 1, b.count(`select count(*) from mq_message`))
 	require.Equal(t, 1, b.count(`select count(*) from order_audit where event = 'paid_twice'`))
 }
@@ -439,11 +439,11 @@ func TestClosingAndReopeningAnOrder(t *testing.T) {
 	record := b.attempt(chosen, "r1")
 	status, err := b.CloseOrder(t.Context(), record.OrderID)
 	require.NoError(t, err)
-	require.Equal(t, models.Standing{Status: models.OrderUnpaid, Payable: true}, status, "there is time left")
+	require.Equal(t, models.Standing{OrderID: record.OrderID, Status: models.OrderUnpaid, Payable: true}, status, "there is time left")
 	b.now = b.now.Add(15 * time.Minute)
 	status, err = b.CloseOrder(t.Context(), record.OrderID)
 	require.NoError(t, err)
-	require.Equal(t, models.Standing{Status: models.OrderClosed}, status)
+	require.Equal(t, models.Standing{OrderID: record.OrderID, Status: models.OrderClosed}, status)
 	_, err = b.OpenAttempt(t.Context(), record.PayNo)
 	requireRefused(t, err, models.CodePayCodeExpired)
 
@@ -455,13 +455,13 @@ func TestClosingAndReopeningAnOrder(t *testing.T) {
 	b.now = b.now.Add(time.Hour)
 	status, err = b.CloseOrder(t.Context(), record.OrderID)
 	require.NoError(t, err)
-	require.Equal(t, models.Standing{Status: models.OrderUnpaid, Payable: true}, status, "an opened attempt stands in the way")
+	require.Equal(t, models.Standing{OrderID: record.OrderID, Status: models.OrderUnpaid, Payable: true}, status, "an opened attempt stands in the way")
 
 	_, err = b.Settle(t.Context(), b.payment(again, "T"))
 	require.NoError(t, err)
 	status, err = b.CloseOrder(t.Context(), record.OrderID)
 	require.NoError(t, err)
-	require.Equal(t, models.Standing{Status: models.OrderPaid}, status, "a paid order is never closed")
+	require.Equal(t, models.Standing{OrderID: record.OrderID, Status: models.OrderPaid}, status, "a paid order is never closed")
 }
 
 func TestPaymentAfterTheOrderWasClosed(t *testing.T) {

@@ -90,6 +90,12 @@ type Order struct {
 // TableName is xc_orders.
 func (Order) TableName() string { return "xc_orders" }
 
+// OrderKey names an order as the business does: at most one order has it.
+type OrderKey struct {
+	OrderType     OrderType `json:"orderType"`
+	OutBusinessID string    `json:"outBusinessId"`
+}
+
 // OrderGoods is a row of xc_orders_goods.
 type OrderGoods struct {
 	ID          ID

@@ -42,3 +42,27 @@ const (
 	// CloseNotWaiting: the trade is past WAIT_BUYER_PAY, perhaps paid: only a query tells.
 	CloseNotWaiting CloseOutcome = "not_waiting"
 )
+
+// TradeRefundRequest asks Alipay for money to go back to the buyer.
+type TradeRefundRequest struct {
+	PayNo string // the out_trade_no that was paid
+	// RequestNo (out_request_no) names this refund among those of the trade, whole refunds included: what is repeated
+	// under the same number happens once.
+	RequestNo string
+	Amount    Money
+	Reason    string // shown to the buyer, may be empty
+}
+
+// TradeRefund is what Alipay says of one refund.
+type TradeRefund struct {
+	PayNo, RequestNo string
+	TradeNo          string // Alipay's trade_no, empty when Alipay has nothing to say
+	// Refunded is true when money went back: fund_change=Y, or refund_status=REFUND_SUCCESS. False proves nothing: the
+	// refund may be under way, done by an earlier request, or never have come about. Asking tells, 10 s later.
+	Refunded bool
+	// Amount is what went back under RequestNo, zero unless Refunded.
+	Amount Money
+	// TotalRefunded is refund_fee: what went back in all refunds of the trade together. It is not told when asking.
+	TotalRefunded Money
+	At            time.Time // gmt_refund_pay, zero when Alipay does not say
+}

@@ -6,12 +6,13 @@ import "slices"
 // a step that is not here cannot be taken, whoever asks for it and however often.
 var (
 	orderTransitions = map[OrderStatus][]OrderStatus{
-		OrderUnpaid: {OrderPaid, OrderClosed},
-		OrderClosed: {OrderUnpaid, OrderPaid}, // asked for again; paid late
-		OrderPaid:   {OrderRefunded, OrderFinished},
+		OrderUnpaid:   {OrderPaid, OrderClosed},
+		OrderClosed:   {OrderUnpaid, OrderPaid}, // asked for again; paid late
+		OrderPaid:     {OrderRefunded, OrderFinished},
+		OrderFinished: {OrderRefunded},
 	}
 	payTransitions = map[PayStatus][]PayStatus{
-		PayUnpaid: {PayPaid},
+		PayUnpaid: {PayPaid, PayRefunded}, // given back without having bought anything: the books had refused it
 		PayPaid:   {PayRefunded},
 	}
 	chooseTransitions = map[ChooseStatus][]ChooseStatus{

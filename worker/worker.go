@@ -1,4 +1,4 @@
-// Package worker runs the workflows and activities, and the learning service's subscriber of the message bus.
+// Package worker runs the workflows and activities, and the subscribers of the message bus.
 package worker
 
 import (
@@ -24,6 +24,8 @@ type Config struct {
 	Namespace  string
 	TaskQueue  string
 	Activities *activities.Activities
+	Reconciler *activities.Reconciler
+	Schedules  Schedules // when the reconciler runs by itself
 	Store      *models.Store
 	AMQPURL    string
 	Logger     *slog.Logger
@@ -39,10 +41,13 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return runTemporal(ctx, cfg) })
-	group.Go(func() error {
-		return mq.Consume(ctx, mq.ConsumerConfig{URL: cfg.AMQPURL, Queue: mq.LearningQueue, Logger: cfg.Logger},
-			learning{cfg.Store, cfg.Logger}.handle)
-	})
+	group.Go(func() error { keepSchedules(ctx, cfg); return nil })
+	for orderType, queue := range models.Queues() {
+		group.Go(func() error {
+			return mq.Consume(ctx, mq.ConsumerConfig{URL: cfg.AMQPURL, Queue: queue, Logger: cfg.Logger},
+				subscriber{orderType, cfg.Store, cfg.Logger}.handle)
+		})
+	}
 	return group.Wait()
 }
 
@@ -60,7 +65,7 @@ func runTemporal(ctx context.Context, cfg Config) error {
 			}
 		},
 	})
-	Register(w, cfg.Activities)
+	Register(w, cfg.Activities, cfg.Reconciler)
 	if err := w.Start(); err != nil {
 		return fmt.Errorf("start worker: %w", err)
 	}
@@ -75,7 +80,10 @@ func runTemporal(ctx context.Context, cfg Config) error {
 }
 
 // Register tells a worker its workflows and activities.
-func Register(w worker.Registry, a *activities.Activities) {
+func Register(w worker.Registry, a *activities.Activities, r *activities.Reconciler) {
 	w.RegisterWorkflow(workflows.PayOrderWorkflow)
+	w.RegisterWorkflow(workflows.RefundWorkflow)
+	w.RegisterWorkflow(workflows.ReconcileWorkflow)
 	w.RegisterActivity(a)
+	w.RegisterActivity(r)
 }

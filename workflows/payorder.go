@@ -10,7 +10,8 @@ import (
 )
 
 // PayOrderWorkflow is the one writer of an order, and its story: a learner asks for a code and gets one; the money
-// comes, told by Alipay's callback or found by asking, and is settled; or nobody pays in time and the order is closed.
+// comes, told by Alipay's callback or found by asking, and is settled; or the learner cancels, or nobody pays in time,
+// and the order is closed. Money that buys nothing goes back; what the books refuse is parked for an operator.
 //
 // It is started by whoever speaks first: the API with a request for a code (Update-with-Start), or with a callback for
 // an order whose story had ended (Signal-with-Start). Cancelling the workflow changes nothing: money may be on its way.
@@ -33,10 +34,12 @@ func PayOrderWorkflow(ctx workflow.Context, in PayOrderInput) (State, error) {
 			err = o.settleNext(ctx)
 		case len(o.decisions) > 0:
 			err = o.obeyNext(ctx)
+		case o.cancelled:
+			err = o.cancel(ctx)
 		case o.timeUp:
 			err = o.closeUnpaid(ctx)
 		case o.payable || len(o.parked) > 0:
-			o.awaitNews(ctx)
+			err = o.awaitNews(ctx)
 		case !workflow.AllHandlersFinished(ctx):
 			err = o.awaitHandlers(ctx)
 		default:
@@ -63,11 +66,12 @@ type payOrder struct {
 	decisions []Operator             // what operators said, not yet obeyed
 	steps     *activities.Activities // names the activities; nil, since a workflow never calls them itself
 
-	urgent   bool // a payment waits for the pen, and goes before requests
-	begun    bool // somebody has spoken
-	payable  bool // an attempt may still be paid
-	watching bool // the activity that asks Alipay is running
-	timeUp   bool // it says that nobody can pay any more
+	urgent    bool // a payment waits for the pen, and goes before requests
+	begun     bool // somebody has spoken
+	payable   bool // an attempt may still be paid
+	watching  bool // the activity that asks Alipay is running
+	cancelled bool // the learner does not want the order any more
+	timeUp    bool // nobody can pay any more, as far as the story knows: the books tell
 }
 
 func newPayOrder(ctx workflow.Context, in PayOrderInput) *payOrder {
@@ -78,19 +82,35 @@ func newPayOrder(ctx workflow.Context, in PayOrderInput) *payOrder {
 		found: workflow.NewBufferedChannel(ctx, 1000),
 		heard: map[string]bool{},
 	}
-	receive := func(from workflow.ReceiveChannel, _ bool) {
+	// What somebody typed wrong is dropped: nothing here may wait for more.
+	payment := func(from workflow.ReceiveChannel, _ bool) {
 		var p models.Payment
-		from.Receive(ctx, &p)
-		o.hear(p)
+		if from.ReceiveAsync(&p) {
+			o.hear(p)
+		}
 	}
-	o.news.AddReceive(workflow.GetSignalChannel(ctx, SignalPaymentNotified), receive)
-	o.news.AddReceive(o.found, receive)
+	o.news.AddReceive(workflow.GetSignalChannel(ctx, SignalPaymentNotified), payment)
+	o.news.AddReceive(o.found, payment)
 	o.news.AddReceive(workflow.GetSignalChannel(ctx, SignalOperator), func(from workflow.ReceiveChannel, _ bool) {
 		var decision Operator
-		from.Receive(ctx, &decision)
-		o.decisions = append(o.decisions, decision)
+		if from.ReceiveAsync(&decision) {
+			o.decisions = append(o.decisions, decision)
+		}
+	})
+	o.news.AddReceive(workflow.GetSignalChannel(ctx, SignalCancelOrder), func(from workflow.ReceiveChannel, _ bool) {
+		from.ReceiveAsync(nil)
+		o.cancelled = true
+	})
+	o.news.AddReceive(workflow.GetSignalChannel(ctx, SignalLookAgain), func(from workflow.ReceiveChannel, _ bool) {
+		from.ReceiveAsync(nil)
+		o.timeUp = true
 	})
 	return o
+}
+
+// key names the order as the business does.
+func (o *payOrder) key() models.OrderKey {
+	return models.OrderKey{OrderType: o.in.OrderType, OutBusinessID: o.in.OutBusinessID}
 }
 
 func (o *payOrder) hear(p models.Payment) {
@@ -107,19 +127,20 @@ func (o *payOrder) takeNews(ctx workflow.Context) {
 	}
 }
 
-// awaitNews waits for the first of: callback, payment found by asking, end of the time to pay, decision of an operator.
-func (o *payOrder) awaitNews(ctx workflow.Context) {
+// awaitNews waits for the first of: callback, payment found by asking, end of the time to pay, cancelling, decision of an
+// operator.
+func (o *payOrder) awaitNews(ctx workflow.Context) error {
 	if o.payable {
 		o.doing(ctx, waitingForBuyer)
 		o.keepWatch(ctx)
 	} else {
 		o.doing(ctx, waitingForOperator)
 	}
-	o.news.Select(ctx)
+	return workflow.Await(ctx, o.news.HasPending) // not Select, which would not hear of a watch that begins meanwhile
 }
 
-// settleNext takes the next payment into the books and delivers what was bought, however long that takes. One that does
-// not fit, or came twice, is parked for an operator.
+// settleNext takes the next payment into the books and delivers what was bought, however long that takes. One that buys
+// nothing goes back; one that the books refuse is parked for an operator.
 func (o *payOrder) settleNext(ctx workflow.Context) error {
 	o.urgent = true
 	err := o.pen.Lock(ctx)
@@ -137,9 +158,8 @@ func (o *payOrder) settleNext(ctx workflow.Context) error {
 		return o.park(ctx, payment, err)
 	}
 	o.state.OrderID = done.OrderID
-	if done.Duplicate {
-		o.payable = o.payable || len(done.Opened) > 0
-		return o.park(ctx, payment, errPaidTwice)
+	if done.GiveBack != "" {
+		return o.giveBack(ctx, payment, done.GiveBack)
 	}
 	return o.paid(ctx, payment, done)
 }
@@ -154,7 +174,27 @@ func (o *payOrder) paid(ctx workflow.Context, p models.Payment, done models.Sett
 		settled := closing.Closed || closing.Payment != nil
 		o.payable = o.payable || err != nil || !settled
 	}
-	return o.show(ctx, models.OrderPaid)
+	return o.show(ctx, done.Status)
+}
+
+// cancel closes the order for a learner who does not want it any more, unless somebody turns out to have paid. A page
+// that is still open somewhere is watched until its time is over.
+func (o *payOrder) cancel(ctx workflow.Context) error {
+	if err := o.pen.Lock(ctx); err != nil {
+		return err
+	}
+	defer o.pen.Unlock()
+	o.cancelled = false
+	o.doing(ctx, cancelling)
+	var done activities.Cancellation
+	if err := workflow.ExecuteActivity(untilDone(ctx, "取消订单 · cancel the order"), o.steps.CancelOrder, o.key()).Get(ctx, &done); err != nil {
+		return err
+	}
+	if done.Payment != nil {
+		o.hear(*done.Payment)
+		return nil
+	}
+	return o.stands(ctx, done.Standing)
 }
 
 // closeUnpaid closes the order when nobody paid in time, or finds that somebody still can.
@@ -166,9 +206,17 @@ func (o *payOrder) closeUnpaid(ctx workflow.Context) error {
 	o.timeUp = false
 	o.doing(ctx, closing)
 	var now models.Standing
-	if err := workflow.ExecuteLocalActivity(patiently(ctx), o.steps.CloseOrder, o.state.OrderID).Get(ctx, &now); err != nil {
+	if err := workflow.ExecuteLocalActivity(patiently(ctx), o.steps.CloseOrder, o.key()).Get(ctx, &now); err != nil {
 		return err
 	}
-	o.payable = now.Payable
+	return o.stands(ctx, now)
+}
+
+// stands takes over how the books say that the order stands.
+func (o *payOrder) stands(ctx workflow.Context, now models.Standing) error {
+	if now.OrderID == 0 {
+		return nil // nobody has asked for a code yet
+	}
+	o.state.OrderID, o.payable = now.OrderID, now.Payable
 	return o.show(ctx, now.Status)
 }

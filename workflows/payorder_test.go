@@ -3,12 +3,14 @@ package workflows_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"strconv"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/mock"
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
 
@@ -26,21 +28,28 @@ var (
 	steps   *activities.Activities
 	request = models.PayRequest{RequestID: "r", UserID: "52", TotalPrice: 1_00}
 	code    = models.PayCode{PayNo: payNo, OrderID: orderID, QRCode: "data:"}
+	key     = models.OrderKey{OrderType: models.OrderCourse, OutBusinessID: "7"}
 	payment = models.Payment{PayNo: payNo, TradeNo: "T1", Amount: 1_00}
 )
 
 // story is one PayOrderWorkflow with time that skips and activities that answer as told.
 type story struct {
 	*testsuite.TestWorkflowEnvironment
-	t *testing.T
+	t    *testing.T
+	left []models.Attention // what an earlier run had parked
 }
 
 func newStory(t *testing.T) *story {
 	var suite testsuite.WorkflowTestSuite
+	suite.SetLogger(log.NewStructuredLogger(slog.New(slog.NewTextHandler(t.Output(), nil))))
 	env := suite.NewTestWorkflowEnvironment()
 	env.RegisterActivity(activities.New(nil, activities.Config{}))
+	env.RegisterWorkflow(workflows.RefundWorkflow)
 	env.SetTestTimeout(20 * time.Second)
-	return &story{env, t}
+	s := &story{TestWorkflowEnvironment: env, t: t}
+	env.OnActivity(steps.ParkedPayments, mock.Anything, mock.Anything).
+		Return(func(context.Context, string) ([]models.Attention, error) { return s.left, nil }).Maybe()
+	return s
 }
 
 func (s *story) run() {
@@ -95,18 +104,28 @@ func (s *story) offers() {
 }
 
 func (s *story) settlesOnce() {
-	s.OnActivity(steps.Settle, mock.Anything, payment).Return(models.Settlement{OrderID: orderID}, nil).Once()
+	s.OnActivity(steps.Settle, mock.Anything, payment).Return(models.Settlement{OrderID: orderID, Status: models.OrderPaid}, nil).Once()
 }
 
-func (s *story) setsAside(payNo models.ID) {
-	s.OnActivity(steps.SetAsideAttempt, mock.Anything, payNo).Return(nil).Once()
+// parks lets a payment be parked once, and decided about.
+func (s *story) parks(payNo models.ID) {
+	s.OnActivity(steps.Park, mock.Anything, mock.MatchedBy(func(a models.Attention) bool { return a.PayNo == payNo })).
+		Return(orderID, nil).Once()
+	s.OnActivity(steps.Decide, mock.Anything, mock.MatchedBy(func(d activities.Decision) bool { return d.PayNo == payNo })).
+		Return(nil).Maybe()
+}
+
+// looks lets the story look where its order stands.
+func (s *story) looks(now models.Standing) {
+	now.OrderID = orderID
+	s.OnActivity(steps.CloseOrder, mock.Anything, key).Return(now, nil).Once()
 }
 
 // refusesOnce lets the books refuse the payment once.
 func (s *story) refusesOnce(code models.Code) {
 	s.OnActivity(steps.Settle, mock.Anything, payment).Return(models.Settlement{},
 		temporal.NewNonRetryableApplicationError(code.Message(), string(code), nil)).Once()
-	s.setsAside(payment.PayNo)
+	s.parks(payment.PayNo)
 }
 
 func TestPaidOnceHoweverOftenAlipayTells(t *testing.T) {
@@ -138,7 +157,7 @@ func TestUnpaidOrderIsClosed(t *testing.T) {
 	s := newStory(t)
 	s.offers()
 	s.watchFor(15*time.Minute, nil)
-	s.OnActivity(steps.CloseOrder, mock.Anything, orderID).Return(models.Standing{Status: models.OrderClosed}, nil).Once()
+	s.OnActivity(steps.CloseOrder, mock.Anything, key).Return(models.Standing{OrderID: orderID, Status: models.OrderClosed}, nil).Once()
 	s.ask(0, workflows.UpdateRequestPayment, request)
 	s.run()
 	require.Equal(t, models.OrderClosed, s.state().OrderStatus)
@@ -148,7 +167,7 @@ func TestOrderThatCannotBeClosedYetIsWatchedOn(t *testing.T) {
 	s := newStory(t)
 	s.offers()
 	s.OnActivity(steps.WatchPayment, mock.Anything, orderID).Return(nil, nil).After(15 * time.Minute).Once()
-	s.OnActivity(steps.CloseOrder, mock.Anything, orderID).Return(models.Standing{Status: models.OrderUnpaid, Payable: true}, nil).Once()
+	s.OnActivity(steps.CloseOrder, mock.Anything, key).Return(models.Standing{OrderID: orderID, Status: models.OrderUnpaid, Payable: true}, nil).Once()
 	s.OnActivity(steps.WatchPayment, mock.Anything, orderID).Return(&payment, nil).After(time.Minute).Once()
 	s.settlesOnce()
 	s.ask(0, workflows.UpdateRequestPayment, request)
@@ -160,7 +179,7 @@ func TestNewCodeForAnOrderThatIsBeingClosed(t *testing.T) {
 	s := newStory(t)
 	s.offers()
 	s.watchFor(15*time.Minute, nil)
-	s.OnActivity(steps.CloseOrder, mock.Anything, orderID).Return(models.Standing{Status: models.OrderClosed}, nil).After(2 * time.Second)
+	s.OnActivity(steps.CloseOrder, mock.Anything, key).Return(models.Standing{OrderID: orderID, Status: models.OrderClosed}, nil).After(2 * time.Second)
 	s.settlesOnce()
 	s.ask(0, workflows.UpdateRequestPayment, request)
 	again := s.ask(15*time.Minute+time.Second, workflows.UpdateRequestPayment, request)
@@ -205,11 +224,11 @@ func TestOlderAttemptTurnsOutPaid(t *testing.T) {
 func TestOtherOpenAttemptsAreClosedOnceTheOrderIsPaid(t *testing.T) {
 	s := newStory(t)
 	s.OnActivity(steps.Settle, mock.Anything, payment).
-		Return(models.Settlement{OrderID: orderID, Opened: []models.ID{201, 202}}, nil).Once()
+		Return(models.Settlement{OrderID: orderID, Status: models.OrderPaid, Opened: []models.ID{201, 202}}, nil).Once()
 	s.OnActivity(steps.CloseAttempt, mock.Anything, models.ID(201)).Return(activities.Closing{Closed: true}, nil).Once()
 	s.OnActivity(steps.CloseAttempt, mock.Anything, models.ID(202)).Return(activities.Closing{}, nil).Once()
 	s.watchFor(15*time.Minute, nil) // 202 is watched until its time is over
-	s.OnActivity(steps.CloseOrder, mock.Anything, orderID).Return(models.Standing{Status: models.OrderPaid}, nil).Once()
+	s.OnActivity(steps.CloseOrder, mock.Anything, key).Return(models.Standing{OrderID: orderID, Status: models.OrderPaid}, nil).Once()
 	s.signal(0, workflows.SignalPaymentNotified, payment)
 	s.run()
 	require.Equal(t, models.OrderPaid, s.state().OrderStatus)
@@ -217,7 +236,7 @@ func TestOtherOpenAttemptsAreClosedOnceTheOrderIsPaid(t *testing.T) {
 
 func TestSamePaymentAgainWhileItIsBeingSettled(t *testing.T) {
 	s := newStory(t)
-	s.OnActivity(steps.Settle, mock.Anything, payment).Return(models.Settlement{OrderID: orderID}, nil).After(5 * time.Second).Once()
+	s.OnActivity(steps.Settle, mock.Anything, payment).Return(models.Settlement{OrderID: orderID, Status: models.OrderPaid}, nil).After(5 * time.Second).Once()
 	for at := range 4 {
 		s.signal(time.Duration(at)*time.Second, workflows.SignalPaymentNotified, payment)
 	}
@@ -229,7 +248,7 @@ func TestPaymentFoundByAskingWhileItsCallbackIsBeingSettled(t *testing.T) {
 	s := newStory(t)
 	s.offers()
 	s.watchFor(12*time.Second, &payment)
-	s.OnActivity(steps.Settle, mock.Anything, payment).Return(models.Settlement{OrderID: orderID}, nil).After(5 * time.Second).Once()
+	s.OnActivity(steps.Settle, mock.Anything, payment).Return(models.Settlement{OrderID: orderID, Status: models.OrderPaid}, nil).After(5 * time.Second).Once()
 	s.ask(0, workflows.UpdateRequestPayment, request)
 	s.signal(10*time.Second, workflows.SignalPaymentNotified, payment)
 	s.run()
@@ -308,7 +327,7 @@ func TestOperatorGivesUpAPaymentOfAnUnpaidOrder(t *testing.T) {
 	s.OnActivity(steps.WatchPayment, mock.Anything, orderID).Return(&payment, nil).After(10 * time.Second).Once()
 	s.refusesOnce(models.CodeAmountDiffers)
 	s.OnActivity(steps.WatchPayment, mock.Anything, orderID).Return(nil, nil).After(time.Second).Once()
-	s.OnActivity(steps.CloseOrder, mock.Anything, orderID).Return(models.Standing{Status: models.OrderClosed}, nil).Once()
+	s.OnActivity(steps.CloseOrder, mock.Anything, key).Return(models.Standing{OrderID: orderID, Status: models.OrderClosed}, nil)
 	s.ask(0, workflows.UpdateRequestPayment, request)
 	s.signal(time.Hour, workflows.SignalOperator, workflows.Operator{Action: workflows.ActionClose})
 	s.run()
@@ -321,7 +340,8 @@ func TestAGoodPaymentIsSettledWhileABadOneIsParked(t *testing.T) {
 	s.refusesOnce(models.CodeAmountDiffers)
 	s.OnActivity(steps.CreateAttempt, mock.Anything, mock.Anything).Return(models.PayCode{PayNo: good.PayNo, OrderID: orderID}, nil)
 	s.watchFor(30*24*time.Hour, nil)
-	s.OnActivity(steps.Settle, mock.Anything, good).Return(models.Settlement{OrderID: orderID}, nil).Once()
+	s.OnActivity(steps.Settle, mock.Anything, good).Return(models.Settlement{OrderID: orderID, Status: models.OrderPaid}, nil).Once()
+	s.looks(models.Standing{Status: models.OrderPaid})
 	s.signal(0, workflows.SignalPaymentNotified, payment)
 	got := s.ask(time.Minute, workflows.UpdateRequestPayment, request)
 	s.signal(2*time.Minute, workflows.SignalPaymentNotified, good)
@@ -350,12 +370,12 @@ func TestRequestsDoNotHoldUpASettling(t *testing.T) {
 	s.OnActivity(steps.CloseAttempt, mock.Anything, models.ID(199)).
 		Return(activities.Closing{}, temporal.NewNonRetryableApplicationError("slow", "Slow", nil)).After(7 * time.Second)
 	s.watchFor(time.Hour, nil)
-	s.OnActivity(steps.CloseOrder, mock.Anything, orderID).Return(models.Standing{Status: models.OrderPaid}, nil).Maybe()
+	s.OnActivity(steps.CloseOrder, mock.Anything, key).Return(models.Standing{OrderID: orderID, Status: models.OrderPaid}, nil).Maybe()
 	settled := false
 	s.OnActivity(steps.Settle, mock.Anything, payment).
 		Return(func(context.Context, models.Payment) (models.Settlement, error) {
 			settled = true
-			return models.Settlement{OrderID: orderID}, nil
+			return models.Settlement{OrderID: orderID, Status: models.OrderPaid}, nil
 		}).Once()
 	for at := range 5 {
 		s.ask(time.Duration(at)*3*time.Second, workflows.UpdateRequestPayment, request)
@@ -374,8 +394,8 @@ func TestRequestThatWaitedTooLongMakesNoCode(t *testing.T) {
 	s := newStory(t)
 	s.offers()
 	s.watchFor(time.Hour, nil)
-	s.OnActivity(steps.CloseOrder, mock.Anything, orderID).Return(models.Standing{Status: models.OrderPaid}, nil).Maybe()
-	s.OnActivity(steps.Settle, mock.Anything, payment).Return(models.Settlement{OrderID: orderID}, nil).After(time.Minute).Once()
+	s.OnActivity(steps.CloseOrder, mock.Anything, key).Return(models.Standing{OrderID: orderID, Status: models.OrderPaid}, nil).Maybe()
+	s.OnActivity(steps.Settle, mock.Anything, payment).Return(models.Settlement{OrderID: orderID, Status: models.OrderPaid}, nil).After(time.Minute).Once()
 	s.ask(0, workflows.UpdateRequestPayment, request)
 	s.signal(time.Second, workflows.SignalPaymentNotified, payment)
 	late := s.ask(2*time.Second, workflows.UpdateRequestPayment, request)
@@ -388,12 +408,12 @@ func TestRequestThatWaitedTooLongMakesNoCode(t *testing.T) {
 func TestOpenPagesAreWatchedAfterASecondPayment(t *testing.T) {
 	s := newStory(t)
 	s.OnActivity(steps.Settle, mock.Anything, payment).
-		Return(models.Settlement{OrderID: orderID, Duplicate: true, Opened: []models.ID{202}}, nil).Once()
-	s.setsAside(payNo)
+		Return(models.Settlement{OrderID: orderID, GiveBack: models.RefundPaidTwice, Opened: []models.ID{202}}, nil).Once()
+	s.givesBackOnce(payment, models.RefundPaidTwice)
+	s.looks(models.Standing{Status: models.OrderPaid, Payable: true})
 	s.watchFor(15*time.Minute, nil)
-	s.OnActivity(steps.CloseOrder, mock.Anything, orderID).Return(models.Standing{Status: models.OrderPaid}, nil).Once()
+	s.looks(models.Standing{Status: models.OrderPaid})
 	s.signal(0, workflows.SignalPaymentNotified, payment)
-	s.signal(time.Minute, workflows.SignalOperator, workflows.Operator{Action: workflows.ActionClose})
 	s.run()
 }
 
@@ -410,20 +430,240 @@ func TestAttemptsThatAnEarlierRunLeftBehindAreWatched(t *testing.T) {
 	require.Equal(t, models.OrderPaid, s.state().OrderStatus)
 }
 
-func TestSecondPaymentWaitsForAnOperator(t *testing.T) {
+func TestSecondPaymentGoesBackByItself(t *testing.T) {
 	second := models.Payment{PayNo: 201, TradeNo: "T2", Amount: 1_00}
 	s := newStory(t)
 	s.settlesOnce()
-	s.OnActivity(steps.Settle, mock.Anything, second).Return(models.Settlement{OrderID: orderID, Duplicate: true}, nil).Once()
-	s.setsAside(second.PayNo)
+	s.OnActivity(steps.Settle, mock.Anything, second).
+		Return(models.Settlement{OrderID: orderID, GiveBack: models.RefundPaidTwice}, nil).Once()
+	s.givesBackOnce(second, models.RefundPaidTwice)
+	s.looks(models.Standing{Status: models.OrderPaid})
+	for range 3 {
+		s.signal(0, workflows.SignalPaymentNotified, payment)
+		s.signal(0, workflows.SignalPaymentNotified, second)
+	}
+	s.run()
+	require.Equal(t, models.OrderPaid, s.state().OrderStatus)
+	require.Empty(t, s.state().NeedsHelp)
+}
+
+// givesBackOnce expects the refund of one whole payment, from the first note to the books.
+func (s *story) givesBackOnce(p models.Payment, why models.RefundOrigin) {
+	no := models.StoryRefundNo(p.PayNo)
+	refund := models.Refund{RequestNo: no, OrderID: orderID, PayNo: p.PayNo, Amount: p.Amount, Status: models.RefundPending}
+	s.OnActivity(steps.OpenRefund, mock.Anything, mock.MatchedBy(func(r models.RefundRequest) bool {
+		return r.RequestNo == no && r.OrderID == orderID && r.PayNo == p.PayNo && r.Amount == p.Amount && r.Origin == why && r.Reason != ""
+	})).Return(refund, nil)
+	back := models.TradeRefund{RequestNo: no, Refunded: true, Amount: p.Amount}
+	s.OnActivity(steps.SendRefund, mock.Anything, refund).Return(back, nil).Once()
+	refund.Status = models.RefundDone
+	s.OnActivity(steps.BookRefund, mock.Anything, no, back).Return(refund, nil).Once()
+}
+
+func TestLatePaymentThatBuysNothingGoesBackAndTheOrderStaysClosed(t *testing.T) {
+	s := newStory(t)
+	s.OnActivity(steps.Settle, mock.Anything, payment).
+		Return(models.Settlement{OrderID: orderID, GiveBack: models.RefundNotForSale}, nil).Once()
+	s.givesBackOnce(payment, models.RefundNotForSale)
+	s.looks(models.Standing{Status: models.OrderClosed})
 	s.signal(0, workflows.SignalPaymentNotified, payment)
-	s.signal(0, workflows.SignalPaymentNotified, second)
+	s.run()
+	require.Equal(t, models.OrderClosed, s.state().OrderStatus)
+}
+
+func TestPaymentThatWasGivenBackBeforeIsNotGivenBackAgain(t *testing.T) {
+	for _, status := range []models.RefundStatus{models.RefundDone, models.RefundClosed} {
+		s := newStory(t)
+		s.OnActivity(steps.Settle, mock.Anything, payment).
+			Return(models.Settlement{OrderID: orderID, GiveBack: models.RefundPaidTwice}, nil).Once()
+		s.OnActivity(steps.OpenRefund, mock.Anything, mock.Anything).Return(models.Refund{Status: status}, nil).Once()
+		s.looks(models.Standing{Status: models.OrderPaid})
+		s.signal(0, workflows.SignalPaymentNotified, payment)
+		s.run()
+	}
+}
+
+func TestOperatorGivesAParkedPaymentBack(t *testing.T) {
+	s := newStory(t)
+	s.refusesOnce(models.CodeChooseNotFound)
+	s.givesBackOnce(payment, models.RefundRefused)
+	s.looks(models.Standing{Status: models.OrderClosed})
+	s.signal(0, workflows.SignalPaymentNotified, payment)
+	s.signal(time.Hour, workflows.SignalOperator, workflows.Operator{Action: workflows.ActionRefund, Note: "the course is gone"})
+	s.run()
+	require.Equal(t, models.OrderClosed, s.state().OrderStatus)
+	require.Empty(t, s.state().NeedsHelp)
+}
+
+func TestRefundThatTheBooksRefuseIsParkedAgain(t *testing.T) {
+	s := newStory(t)
+	s.refusesOnce(models.CodeTradeDiffers)
+	s.OnActivity(steps.OpenRefund, mock.Anything, mock.Anything).Return(models.Refund{},
+		temporal.NewNonRetryableApplicationError("另一笔交易", string(models.CodeTradeDiffers), nil)).Once()
+	s.parks(payNo)
+	s.looks(models.Standing{Status: models.OrderPaid})
+	s.signal(0, workflows.SignalPaymentNotified, payment)
+	s.signal(time.Hour, workflows.SignalOperator, workflows.Operator{Action: workflows.ActionRefund})
 	s.RegisterDelayedCallback(func() {
-		require.Contains(t, s.state().NeedsHelp, "重复支付")
+		require.Equal(t, "另一笔交易", s.state().NeedsHelp)
+		s.SignalWorkflow(workflows.SignalOperator, workflows.Operator{Action: workflows.ActionClose})
+	}, 2*time.Hour)
+	s.run()
+}
+
+// What an operator types wrong must not hold up the payment of somebody else.
+func TestSignalThatNobodyUnderstandsHoldsUpNothing(t *testing.T) {
+	for _, wrong := range []any{"retry", 7, []string{"retry"}, map[string]any{"action": "retry", "payNo": 200}, map[string]any{"payNo": "x"}} {
+		s := newStory(t)
+		s.offers()
+		s.watchFor(3*time.Hour, nil)
+		s.settlesOnce()
+		s.ask(0, workflows.UpdateRequestPayment, request)
+		s.signal(time.Minute, workflows.SignalOperator, wrong)
+		s.signal(time.Minute, workflows.SignalPaymentNotified, "T1")
+		s.signal(2*time.Minute, workflows.SignalPaymentNotified, payment)
+		s.run()
+		require.Equal(t, models.OrderPaid, s.state().OrderStatus, wrong)
+	}
+}
+
+func TestWatchThatBeginsWhileAPaymentIsParkedIsHeard(t *testing.T) {
+	odd := models.Payment{PayNo: 199, TradeNo: "T0", Amount: 2}
+	s := newStory(t)
+	s.OnActivity(steps.Settle, mock.Anything, odd).Return(models.Settlement{},
+		temporal.NewNonRetryableApplicationError("odd", string(models.CodeAmountDiffers), nil)).Once()
+	s.parks(odd.PayNo)
+	s.offers()
+	s.watchFor(10*time.Second, &payment)
+	s.settlesOnce()
+	s.looks(models.Standing{Status: models.OrderPaid})
+	s.signal(0, workflows.SignalPaymentNotified, odd)
+	s.ask(time.Minute, workflows.UpdateRequestPayment, request)
+	s.RegisterDelayedCallback(func() {
+		require.Equal(t, models.OrderPaid, s.state().OrderStatus)
 		s.SignalWorkflow(workflows.SignalOperator, workflows.Operator{Action: workflows.ActionClose})
 	}, time.Hour)
 	s.run()
+}
+
+// The same command sent twice, and nobody named: with two payments parked it could hit both.
+func TestDecisionThatCouldMeanTwoPaymentsDecidesNothing(t *testing.T) {
+	s := newStory(t)
+	for i, p := range []models.Payment{{PayNo: 198, TradeNo: "T8", Amount: 2}, {PayNo: 199, TradeNo: "T9", Amount: 2}} {
+		s.OnActivity(steps.Settle, mock.Anything, p).Return(models.Settlement{},
+			temporal.NewNonRetryableApplicationError("odd", string(models.CodeAmountDiffers), nil)).Once()
+		s.parks(p.PayNo)
+		s.looks(models.Standing{Status: models.OrderClosed})
+		s.signal(0, workflows.SignalPaymentNotified, p)
+		s.signal(time.Minute, workflows.SignalOperator, workflows.Operator{Action: workflows.ActionRefund})
+		s.signal(time.Duration(2+i)*time.Hour, workflows.SignalOperator, workflows.Operator{Action: workflows.ActionClose, PayNo: p.PayNo})
+	}
+	s.run()
+	require.Empty(t, s.state().NeedsHelp)
+}
+
+// An operator's command arrives while the books are just refusing a payment that nobody has seen yet.
+func TestDecisionOfBeforeThePaymentWasParkedDecidesNothing(t *testing.T) {
+	s := newStory(t)
+	s.OnActivity(steps.Settle, mock.Anything, payment).Return(models.Settlement{},
+		temporal.NewNonRetryableApplicationError("odd", string(models.CodeAmountDiffers), nil)).After(2 * time.Second).Once()
+	s.parks(payNo)
+	s.looks(models.Standing{Status: models.OrderClosed})
+	s.signal(0, workflows.SignalPaymentNotified, payment)
+	s.signal(time.Second, workflows.SignalOperator, workflows.Operator{Action: workflows.ActionClose})
+	s.RegisterDelayedCallback(func() {
+		require.NotEmpty(t, s.state().NeedsHelp)
+		s.SignalWorkflow(workflows.SignalOperator, workflows.Operator{Action: workflows.ActionClose})
+	}, time.Hour)
+	s.run()
+}
+
+// A story that was ended by hand while a payment was parked: the decision starts it again, and finds the payment.
+func TestDecisionAboutWhatAnEarlierRunHadParked(t *testing.T) {
+	s := newStory(t)
+	order := orderID
+	s.left = []models.Attention{{OrderID: &order, PayNo: payNo, TradeNo: payment.TradeNo, Amount: payment.Amount, Reason: "odd"}}
+	s.OnActivity(steps.Decide, mock.Anything, mock.Anything).Return(nil).Once()
+	s.givesBackOnce(payment, models.RefundRefused)
+	s.looks(models.Standing{Status: models.OrderClosed})
+	s.signal(0, workflows.SignalOperator, workflows.Operator{Action: workflows.ActionRefund})
+	s.run()
+	require.Equal(t, models.OrderClosed, s.state().OrderStatus)
+}
+
+func (s *story) cancelsOnce(became activities.Cancellation) {
+	s.OnActivity(steps.CancelOrder, mock.Anything, key).Return(became, nil).Once()
+}
+
+func TestCancelledOrder(t *testing.T) {
+	s := newStory(t)
+	s.offers()
+	s.watchFor(15*time.Minute, nil)
+	s.cancelsOnce(activities.Cancellation{Standing: models.Standing{OrderID: orderID, Status: models.OrderClosed}})
+	s.ask(0, workflows.UpdateRequestPayment, request)
+	s.signal(time.Minute, workflows.SignalCancelOrder, nil)
+	s.run()
+	require.Equal(t, models.OrderClosed, s.state().OrderStatus)
+}
+
+func TestCancellingAnOrderWhoseStoryHadEnded(t *testing.T) {
+	s := newStory(t)
+	s.cancelsOnce(activities.Cancellation{Standing: models.Standing{OrderID: orderID, Status: models.OrderClosed}})
+	s.signal(0, workflows.SignalCancelOrder, nil)
+	s.run()
+	require.Equal(t, orderID, s.state().OrderID)
+	require.Equal(t, models.OrderClosed, s.state().OrderStatus)
+}
+
+func TestCancellingFindsThePayment(t *testing.T) {
+	s := newStory(t)
+	s.offers()
+	s.watchFor(time.Hour, nil)
+	s.cancelsOnce(activities.Cancellation{Payment: &payment})
+	s.settlesOnce()
+	s.ask(0, workflows.UpdateRequestPayment, request)
+	s.signal(time.Minute, workflows.SignalCancelOrder, nil)
+	s.signal(time.Minute+time.Second, workflows.SignalPaymentNotified, payment)
+	s.run()
 	require.Equal(t, models.OrderPaid, s.state().OrderStatus)
+}
+
+// The page of a cancelled order may be open still, and then be paid.
+func TestCancelledOrderIsWatchedWhileAPageIsOpen(t *testing.T) {
+	s := newStory(t)
+	s.offers()
+	s.watchFor(10*time.Minute, &payment)
+	s.cancelsOnce(activities.Cancellation{Standing: models.Standing{OrderID: orderID, Status: models.OrderClosed, Payable: true}})
+	s.settlesOnce()
+	s.ask(0, workflows.UpdateRequestPayment, request)
+	s.signal(time.Minute, workflows.SignalCancelOrder, nil)
+	s.run()
+	require.Equal(t, models.OrderPaid, s.state().OrderStatus)
+}
+
+func TestNewCodeAfterCancelling(t *testing.T) {
+	s := newStory(t)
+	s.offers()
+	s.watchFor(time.Hour, nil)
+	s.cancelsOnce(activities.Cancellation{Standing: models.Standing{OrderID: orderID, Status: models.OrderClosed, Payable: true}})
+	s.settlesOnce()
+	s.ask(0, workflows.UpdateRequestPayment, request)
+	s.signal(time.Minute, workflows.SignalCancelOrder, nil)
+	again := s.ask(2*time.Minute, workflows.UpdateRequestPayment, request)
+	s.signal(3*time.Minute, workflows.SignalPaymentNotified, payment)
+	s.run()
+	require.NoError(t, again.err)
+	require.Equal(t, models.OrderPaid, s.state().OrderStatus)
+}
+
+func TestStoryThatIsToldToLookAgain(t *testing.T) {
+	s := newStory(t)
+	s.looks(models.Standing{Status: models.OrderUnpaid, Payable: true})
+	s.watchFor(time.Minute, nil)
+	s.looks(models.Standing{Status: models.OrderClosed})
+	s.signal(0, workflows.SignalLookAgain, nil)
+	s.run()
+	require.Equal(t, models.OrderClosed, s.state().OrderStatus)
 }
 
 func TestCheckFindsThePayment(t *testing.T) {

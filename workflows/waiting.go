@@ -14,6 +14,7 @@ const (
 	waitingForBuyer    = "等待买家付款 · waiting for the buyer to pay"
 	settling           = "入账并开通课程 · settling: books, message bus, course table"
 	waitingForOperator = "等待人工处理 · waiting for an operator"
+	cancelling         = "取消订单 · cancelling the order"
 	closing            = "关闭未付款订单 · closing the unpaid order"
 	over               = "已结束 · the story is over"
 )
@@ -26,10 +27,13 @@ func (o *payOrder) doing(ctx workflow.Context, what string) {
 // show publishes the order's state to the query and to the search attributes.
 func (o *payOrder) show(ctx workflow.Context, status models.OrderStatus) error {
 	o.state.OrderStatus, o.state.Status = status, models.Label(status)
-	return workflow.UpsertTypedSearchAttributes(ctx,
-		AttrOrderID.ValueSet(o.state.OrderID.String()),
-		AttrPayNo.ValueSet(o.state.PayNo.String()),
-		AttrOrderStatus.ValueSet(string(status)))
+	known := []temporal.SearchAttributeUpdate{
+		AttrOrderID.ValueSet(o.state.OrderID.String()), AttrOrderStatus.ValueSet(string(status)),
+	}
+	if o.state.PayNo != 0 {
+		known = append(known, AttrPayNo.ValueSet(o.state.PayNo.String()))
+	}
+	return workflow.UpsertTypedSearchAttributes(ctx, known...)
 }
 
 // awaitFirstWord waits for the message that started this run. It is there already, unless it was an update that got
@@ -56,7 +60,7 @@ func (o *payOrder) keepWatch(ctx workflow.Context) {
 	}
 	o.watching = true
 	ctx, _ = workflow.NewDisconnectedContext(ctx) // it outlives the request that started it
-	watch := workflow.ExecuteActivity(untilDone(ctx, "等待付款 · watch for the payment"), o.steps.WatchPayment, o.state.OrderID)
+	watch := workflow.ExecuteActivity(lookingUntilDone(ctx), o.steps.WatchPayment, o.state.OrderID)
 	o.news.AddFuture(watch, func(f workflow.Future) {
 		o.watching = false
 		var payment *models.Payment
@@ -82,6 +86,12 @@ func untilDone(ctx workflow.Context, summary string) workflow.Context {
 	})
 }
 
+// lookingUntilDone is untilDone for the watch. When it is reset in the middle of a look, Temporal waits for that look's
+// time to end before it begins another one.
+func lookingUntilDone(ctx workflow.Context) workflow.Context {
+	return workflow.WithStartToCloseTimeout(untilDone(ctx, "等待付款 · watch for the payment"), 12*time.Second)
+}
+
 // answerWithin bounds what a learner waits for: whoever asked gets an answer, if only "try again".
 const answerWithin = 8 * time.Second
 
@@ -105,5 +115,15 @@ func patiently(ctx workflow.Context) workflow.Context {
 	return workflow.WithLocalActivityOptions(ctx, workflow.LocalActivityOptions{
 		StartToCloseTimeout: 30 * time.Second,
 		RetryPolicy:         &temporal.RetryPolicy{InitialInterval: time.Second, BackoffCoefficient: 2, MaximumInterval: time.Minute},
+	})
+}
+
+// refundUntilDone is untilDone for asking Alipay to give money back: the same again at the earliest after 10 s, which is
+// when Alipay knows what became of the first try.
+func refundUntilDone(ctx workflow.Context, in models.RefundRequest) workflow.Context {
+	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		StartToCloseTimeout: 30 * time.Second,
+		Summary:             "退款 refund " + in.PayNo.String() + " " + in.Amount.String(),
+		RetryPolicy:         &temporal.RetryPolicy{InitialInterval: 10 * time.Second, BackoffCoefficient: 2, MaximumInterval: 5 * time.Minute},
 	})
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"regexp"
-	"time"
 
 	"coursepay/models"
 )
@@ -18,40 +17,16 @@ const (
 // requestNoText is ours; Alipay only limits the length of an out_request_no.
 var requestNoText = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
-// RefundRequest asks for money to go back to the buyer.
-type RefundRequest struct {
-	PayNo string // the out_trade_no that was paid
-	// RequestNo (out_request_no) names this refund among those of the trade, whole refunds included: what is repeated
-	// under the same number happens once.
-	RequestNo string
-	Amount    models.Money
-	Reason    string // shown to the buyer, may be empty
-}
-
-// Refund is what Alipay says of one refund.
-type Refund struct {
-	PayNo, RequestNo string
-	TradeNo          string // Alipay's trade_no, empty when Alipay has nothing to say
-	// Refunded is true when money went back: fund_change=Y, or refund_status=REFUND_SUCCESS. False proves nothing: the
-	// refund may be under way, done by an earlier request, or never have come about. QueryRefund tells, 10 s later.
-	Refunded bool
-	// Amount is what went back under RequestNo, zero unless Refunded.
-	Amount models.Money
-	// TotalRefunded is refund_fee: what went back in all refunds of the trade together. Refund only.
-	TotalRefunded models.Money
-	At            time.Time // gmt_refund_pay, zero when Alipay does not say
-}
-
-// Refund gives money back (alipay.trade.refund). An answer of success is not yet a refund, see Refund.Refunded.
+// Refund gives money back (alipay.trade.refund). An answer of success is not yet a refund, see models.TradeRefund.
 //
 // Errors are *Error, unless the request is wrong by itself. After a Temporary one repeat the very same request, number
 // and amount, or ask QueryRefund after at least 10 s; another number could pay twice. A final refusal of a repeat says
 // nothing about the first try, so ask QueryRefund before believing it. ACQ.SELLER_BALANCE_NOT_ENOUGH is final until
 // somebody fills up the account. Leave 3 s between refunds of one trade.
-func (c *Client) Refund(ctx context.Context, r RefundRequest) (Refund, error) {
-	ask, err := r.request()
+func (c *Client) Refund(ctx context.Context, r models.TradeRefundRequest) (models.TradeRefund, error) {
+	ask, err := refundCall(r)
 	if err != nil {
-		return Refund{}, err
+		return models.TradeRefund{}, err
 	}
 	var done struct {
 		TradeNo      string `json:"trade_no"`
@@ -60,15 +35,15 @@ func (c *Client) Refund(ctx context.Context, r RefundRequest) (Refund, error) {
 		GmtRefundPay string `json:"gmt_refund_pay"`
 	}
 	if err := c.call(ctx, ask, &done); err != nil {
-		return Refund{}, err
+		return models.TradeRefund{}, err
 	}
-	refund := Refund{PayNo: r.PayNo, RequestNo: r.RequestNo, TradeNo: done.TradeNo, Refunded: done.FundChange == "Y"}
+	refund := models.TradeRefund{PayNo: r.PayNo, RequestNo: r.RequestNo, TradeNo: done.TradeNo, Refunded: done.FundChange == "Y"}
 	refund.TotalRefunded, err = models.ParseMoney(done.RefundFee)
 	if err != nil || (refund.Refunded && refund.TotalRefunded < r.Amount) {
-		return Refund{}, noAnswer(methodRefund, fmt.Errorf("%w: refund_fee", ErrMalformedAnswer))
+		return models.TradeRefund{}, noAnswer(methodRefund, fmt.Errorf("%w: refund_fee", ErrMalformedAnswer))
 	}
 	if refund.At, err = parseDate(done.GmtRefundPay); err != nil {
-		return Refund{}, noAnswer(methodRefund, fmt.Errorf("%w: gmt_refund_pay", ErrMalformedAnswer))
+		return models.TradeRefund{}, noAnswer(methodRefund, fmt.Errorf("%w: gmt_refund_pay", ErrMalformedAnswer))
 	}
 	if refund.Refunded {
 		refund.Amount = r.Amount
@@ -76,7 +51,7 @@ func (c *Client) Refund(ctx context.Context, r RefundRequest) (Refund, error) {
 	return refund, nil
 }
 
-func (r RefundRequest) request() (request, error) {
+func refundCall(r models.TradeRefundRequest) (request, error) {
 	ask, err := aboutRefund(methodRefund, r.PayNo, r.RequestNo)
 	if err != nil {
 		return request{}, err
@@ -105,10 +80,10 @@ func aboutRefund(method, payNo, requestNo string) (request, error) {
 
 // QueryRefund asks what became of a refund (alipay.trade.fastpay.refund.query). For a request that Alipay does not know,
 // or has not carried out, Refunded is false and there is no error. Errors are *Error, unless a number cannot be one.
-func (c *Client) QueryRefund(ctx context.Context, payNo, requestNo string) (Refund, error) {
+func (c *Client) QueryRefund(ctx context.Context, payNo, requestNo string) (models.TradeRefund, error) {
 	ask, err := aboutRefund(methodRefundQuery, payNo, requestNo)
 	if err != nil {
-		return Refund{}, err
+		return models.TradeRefund{}, err
 	}
 	ask.terse = true // an unknown request number is answered with the bare code
 	ask.biz.Set("query_options", []string{"gmt_refund_pay"})
@@ -121,21 +96,21 @@ func (c *Client) QueryRefund(ctx context.Context, payNo, requestNo string) (Refu
 		GmtRefundPay string `json:"gmt_refund_pay"`
 	}
 	if err := c.call(ctx, ask, &found); err != nil {
-		return Refund{}, err
+		return models.TradeRefund{}, err
 	}
-	refund := Refund{PayNo: payNo, RequestNo: requestNo, TradeNo: found.TradeNo}
+	refund := models.TradeRefund{PayNo: payNo, RequestNo: requestNo, TradeNo: found.TradeNo}
 	if found.RefundStatus != "REFUND_SUCCESS" {
 		return refund, nil
 	}
 	if found.OutTradeNo != payNo || found.OutRequestNo != requestNo {
-		return Refund{}, noAnswer(methodRefundQuery, fmt.Errorf("%w: it is about another refund", ErrForgedAnswer))
+		return models.TradeRefund{}, noAnswer(methodRefundQuery, fmt.Errorf("%w: it is about another refund", ErrForgedAnswer))
 	}
 	refund.Refunded = true
 	if refund.Amount, err = models.ParseMoney(found.RefundAmount); err != nil || refund.Amount == 0 {
-		return Refund{}, noAnswer(methodRefundQuery, fmt.Errorf("%w: refund_amount", ErrMalformedAnswer))
+		return models.TradeRefund{}, noAnswer(methodRefundQuery, fmt.Errorf("%w: refund_amount", ErrMalformedAnswer))
 	}
 	if refund.At, err = parseDate(found.GmtRefundPay); err != nil {
-		return Refund{}, noAnswer(methodRefundQuery, fmt.Errorf("%w: gmt_refund_pay", ErrMalformedAnswer))
+		return models.TradeRefund{}, noAnswer(methodRefundQuery, fmt.Errorf("%w: gmt_refund_pay", ErrMalformedAnswer))
 	}
 	return refund, nil
 }

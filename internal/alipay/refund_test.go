@@ -18,8 +18,8 @@ const (
 	requestNo   = "R-1"
 )
 
-func refundRequest() alipay.RefundRequest {
-	return alipay.RefundRequest{PayNo: payNo, RequestNo: requestNo, Amount: 500, Reason: "课程\n下架"}
+func refundRequest() models.TradeRefundRequest {
+	return models.TradeRefundRequest{PayNo: payNo, RequestNo: requestNo, Amount: 500, Reason: "课程\n下架"}
 }
 
 const refundNode = `{"code":"10000","msg":"Success","buyer_logon_id":"abc***@sandbox.com","fund_change":"Y",` +
@@ -37,7 +37,7 @@ func TestRefundMovesMoney(t *testing.T) {
 	require.NoError(t, err)
 	require.WithinDuration(t, time.Date(2026, 3, 2, 2, 0, 0, 0, time.UTC), refund.At, 0)
 	refund.At = time.Time{}
-	require.Equal(t, alipay.Refund{
+	require.Equal(t, models.TradeRefund{
 		PayNo: payNo, RequestNo: requestNo, TradeNo: "2026030122001", Refunded: true, Amount: 500, TotalRefunded: 750,
 	}, refund)
 	require.Equal(t, map[string]string{
@@ -121,13 +121,13 @@ func TestRefundAnswersThatAreNotBelieved(t *testing.T) {
 func TestRefundIsCheckedBeforeItLeaves(t *testing.T) {
 	t.Parallel()
 	client := gateway(t, func(string, map[string]string) string { panic("asked") })
-	for name, change := range map[string]func(*alipay.RefundRequest){
-		"PayNo":     func(r *alipay.RefundRequest) { r.PayNo = "a b" },
-		"RequestNo": func(r *alipay.RefundRequest) { r.RequestNo = "" },
-		"too long":  func(r *alipay.RefundRequest) { r.RequestNo = strings.Repeat("1", 65) },
-		"nothing":   func(r *alipay.RefundRequest) { r.Amount = 0 },
-		"negative":  func(r *alipay.RefundRequest) { r.Amount = -1 },
-		"too much":  func(r *alipay.RefundRequest) { r.Amount = models.MaxMoney + 1 },
+	for name, change := range map[string]func(*models.TradeRefundRequest){
+		"PayNo":     func(r *models.TradeRefundRequest) { r.PayNo = "a b" },
+		"RequestNo": func(r *models.TradeRefundRequest) { r.RequestNo = "" },
+		"too long":  func(r *models.TradeRefundRequest) { r.RequestNo = strings.Repeat("1", 65) },
+		"nothing":   func(r *models.TradeRefundRequest) { r.Amount = 0 },
+		"negative":  func(r *models.TradeRefundRequest) { r.Amount = -1 },
+		"too much":  func(r *models.TradeRefundRequest) { r.Amount = models.MaxMoney + 1 },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -150,24 +150,24 @@ const refundFound = `{"code":"10000","msg":"Success","out_request_no":"` + reque
 
 func TestQueryRefund(t *testing.T) {
 	t.Parallel()
-	known := alipay.Refund{PayNo: payNo, RequestNo: requestNo, TradeNo: "2026030122001", Refunded: true, Amount: 500}
-	unproven := alipay.Refund{PayNo: payNo, RequestNo: requestNo, TradeNo: "2026030122001"}
+	known := models.TradeRefund{PayNo: payNo, RequestNo: requestNo, TradeNo: "2026030122001", Refunded: true, Amount: 500}
+	unproven := models.TradeRefund{PayNo: payNo, RequestNo: requestNo, TradeNo: "2026030122001"}
 	swap := func(old, changed string) string { return strings.Replace(refundFound, old, changed, 1) }
 	tests := map[string]struct {
 		node string
-		want alipay.Refund
+		want models.TradeRefund
 		err  error
 	}{
 		"refunded":               {refundFound, known, nil},
-		"unknown request number": {`{"code":"10000","msg":"Success"}`, alipay.Refund{PayNo: payNo, RequestNo: requestNo}, nil},
+		"unknown request number": {`{"code":"10000","msg":"Success"}`, models.TradeRefund{PayNo: payNo, RequestNo: requestNo}, nil},
 		"no status":              {swap(`"refund_status":"REFUND_SUCCESS",`, ""), unproven, nil},
 		"another status":         {swap("REFUND_SUCCESS", "REFUND_PROCESSING"), unproven, nil},
-		"another request's":      {swap(requestNo, "R-2"), alipay.Refund{}, alipay.ErrForgedAnswer},
-		"no request number":      {swap(requestNo, ""), alipay.Refund{}, alipay.ErrForgedAnswer},
-		"another trade's":        {swap(payNo, "2"), alipay.Refund{}, alipay.ErrForgedAnswer},
-		"no pay number":          {swap(payNo, ""), alipay.Refund{}, alipay.ErrForgedAnswer},
-		"no amount":              {swap("5.00", ""), alipay.Refund{}, alipay.ErrMalformedAnswer},
-		"amount zero":            {swap("5.00", "0.00"), alipay.Refund{}, alipay.ErrMalformedAnswer},
+		"another request's":      {swap(requestNo, "R-2"), models.TradeRefund{}, alipay.ErrForgedAnswer},
+		"no request number":      {swap(requestNo, ""), models.TradeRefund{}, alipay.ErrForgedAnswer},
+		"another trade's":        {swap(payNo, "2"), models.TradeRefund{}, alipay.ErrForgedAnswer},
+		"no pay number":          {swap(payNo, ""), models.TradeRefund{}, alipay.ErrForgedAnswer},
+		"no amount":              {swap("5.00", ""), models.TradeRefund{}, alipay.ErrMalformedAnswer},
+		"amount zero":            {swap("5.00", "0.00"), models.TradeRefund{}, alipay.ErrMalformedAnswer},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -18,7 +18,7 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetErr(stderr)
 	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(stderr, "coursepay:", err)
-		return 1
+		return exitCode(err)
 	}
 	return 0
 }
@@ -31,7 +31,7 @@ func newRoot() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.AddCommand(newAPICommand(), newWorkerCommand(), newMigrateCommand(), newSeedCommand(), newSandboxCommand(),
-		newTokenCommand(), newDLQCommand(), newDemoCommand(), newHealthcheckCommand())
+		newTokenCommand(), newDLQCommand(), newDemoCommand(), newHealthcheckCommand(), newReconcileCommand(), newAuditCommand())
 	root.AddCommand(newStackCommands()...)
 	return root
 }

@@ -3,17 +3,23 @@ package cli
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"coursepay/internal/config"
 	"coursepay/internal/mq"
+	"coursepay/models"
 )
 
 func newDLQCommand() *cobra.Command {
 	var queue string
 	cmd := &cobra.Command{Use: "dlq", Short: "List or replay messages that a subscriber could not take"}
-	cmd.PersistentFlags().StringVar(&queue, "queue", mq.LearningQueue, "the subscriber's queue")
+	queues := models.Queues()
+	cmd.PersistentFlags().StringVar(&queue, "queue", queues[models.OrderCourse],
+		"the subscriber's queue, one of "+strings.Join(slices.Sorted(maps.Values(queues)), ", "))
 	cmd.AddCommand(newDLQListCommand(&queue), newDLQReplayCommand(&queue))
 	return cmd
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,6 +17,7 @@ import (
 	"coursepay/internal/alipay"
 	"coursepay/internal/auth"
 	"coursepay/internal/config"
+	"coursepay/internal/events"
 	"coursepay/internal/mq"
 	"coursepay/models"
 	"coursepay/worker"
@@ -36,7 +39,7 @@ func newAPICommand() *cobra.Command {
 func newWorkerCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "worker",
-		Short: "Run the orders' workflows and the learning service's subscriber",
+		Short: "Run the orders' workflows and the message bus's subscribers",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return withRuntime(cmd.ErrOrStderr(), func(r *runtime) error { return runWorker(cmd.Context(), r) },
@@ -85,20 +88,25 @@ func runAPI(ctx context.Context, r *runtime) error {
 	if err != nil {
 		return err
 	}
+	changes, err := events.Open(events.Config{DatabaseURL: r.cfg.DatabaseURL, Books: c.store, Logger: r.log})
+	if err != nil {
+		return err
+	}
+	r.atEnd("events", changes.Close)
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", r.cfg.HTTPAddr)
 	if err != nil {
 		return err
 	}
 	r.log.InfoContext(ctx, "api listens", "address", listener.Addr().String())
 	return api.New(api.Config{
-		Store: c.store, Temporal: c.temporal, TaskQueue: workflows.TaskQueue, Alipay: c.gateway, Tokens: tokens,
-		Now: time.Now, Logger: r.log,
+		Store: c.store, Temporal: c.temporal, Namespace: r.cfg.TemporalNamespace, TaskQueue: workflows.TaskQueue,
+		TemporalUI: r.cfg.TemporalUIURL, Alipay: c.gateway, Tokens: tokens, DemoToken: demoToken(r.cfg), Events: changes, Now: time.Now, Logger: r.log,
 	}).Serve(ctx, listener)
 }
 
 func runWorker(ctx context.Context, r *runtime) error {
 	r.log.InfoContext(ctx, "worker starts", "config", r.cfg)
-	publisher, err := mq.NewPublisher(r.cfg.AMQPURL, r.log)
+	publisher, err := mq.NewPublisher(r.cfg.AMQPURL, slices.Sorted(maps.Values(models.Queues())), r.log)
 	if err != nil {
 		return err
 	}
@@ -117,6 +125,10 @@ func runWorker(ctx context.Context, r *runtime) error {
 	})
 	return worker.Run(ctx, worker.Config{
 		Temporal: c.temporal, Namespace: r.cfg.TemporalNamespace, TaskQueue: workflows.TaskQueue, Activities: steps,
+		Reconciler: activities.NewReconciler(c.store, activities.ReconcilerConfig{
+			Alipay: worker.Alipay{Client: c.gateway}, Now: time.Now, Logger: r.log,
+			Stories: worker.Stories{Temporal: c.temporal, TaskQueue: workflows.TaskQueue},
+		}),
 		Store: c.store, AMQPURL: r.cfg.AMQPURL, Logger: r.log,
 	})
 }

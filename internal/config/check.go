@@ -40,6 +40,7 @@ func rules() map[string]rule {
 		"DB_MAX_CONNS":           func(c *Config, _ string) bool { return c.DBMaxConns >= 2 && c.DBMaxConns <= 1000 },
 		"AMQP_URL":               urlWith("amqp", "amqps"),
 		"TEMPORAL_ADDRESS":       dialAddress,
+		"TEMPORAL_UI_URL":        baseURL,
 		"HTTP_ADDR":              listenAddress,
 		"PUBLIC_URL":             baseURL,
 		"JWT_PUBLIC_KEY":         jwtPublicKey,

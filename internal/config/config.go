@@ -59,6 +59,9 @@ type Config struct {
 	// TemporalNamespace is the namespace on that server.
 	TemporalNamespace string `env:"TEMPORAL_NAMESPACE" envDefault:"default" part:"temporal" expect:"a namespace's name"`
 
+	// TemporalUIURL is where operators reach Temporal's Web UI: the ops interfaces link there. Empty: no links.
+	TemporalUIURL string `env:"TEMPORAL_UI_URL" part:"http" expect:"an absolute http(s) URL without trailing slash or query, such as https://temporal.example.com"`
+
 	// HTTPAddr is where the API listens.
 	HTTPAddr string `env:"HTTP_ADDR" envDefault:":8080" part:"http" expect:"[host]:port, such as :8080"`
 	// PublicURL is how phones and Alipay reach the API: it stands in QR codes and in the notify URL. It has neither a

@@ -36,6 +36,19 @@ type nodeClient struct {
 
 func newNode(t *testing.T, w *world, gateway string) client {
 	t.Helper()
+	return newNodeClient(t, w, gateway)
+}
+
+// newNodeGBK is the SDK with its charset set: it says so, and goes on signing and reading UTF-8.
+func newNodeGBK(t *testing.T, w *world, gateway string) client {
+	t.Helper()
+	c := newNodeClient(t, w, gateway)
+	c.config["charset"] = "GBK"
+	return c
+}
+
+func newNodeClient(t *testing.T, w *world, gateway string) *nodeClient {
+	t.Helper()
 	process, err := sharedNode()
 	require.NoError(t, err)
 	keys := sandboxtest.Keys()

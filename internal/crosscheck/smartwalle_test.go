@@ -38,7 +38,7 @@ func newSmartwalle(t *testing.T, w *world, gateway string) client {
 	return &smartwalleClient{c, gateway, map[string]func(context.Context, []byte) (any, error){
 		query: fromJSON(c.TradeQuery), closeTrade: fromJSON(c.TradeClose), refund: fromJSON(c.TradeRefund),
 		refundQuery: fromJSON(c.TradeFastPayRefundQuery), precreate: fromJSON(c.TradePreCreate), cancel: fromJSON(c.TradeCancel),
-		billURL: fromJSON(c.BillDownloadURLQuery),
+		billURL: fromJSON(c.BillDownloadURLQuery), certDownload: fromJSON(c.CertDownload),
 	}}
 }
 

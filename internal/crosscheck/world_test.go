@@ -1,17 +1,40 @@
 // Package crosscheck holds the sandbox against clients that know nothing of it and nothing of each other: gopay,
 // smartwalle/alipay and Alipay's own SDK for Node.js. Where all three agree with the sandbox on what is signed and how,
 // it is hard to see how Alipay would not. Our own client has to give the same answers to the same questions.
+//
+// # What is covered
+//
+// Every combination of the following is a test of its own, named by them, for each client that has the method; a cell
+// in which a client is known to be wrong is not left out but says what that client does instead (see kind).
+//
+//   - methods: all that docs/sandbox.md lists (TestNoMethodIsLeftOut)
+//   - outcomes: success; a business error; either of them tampered with or without a signature; a request of which one
+//     byte is changed, or the signature taken out
+//   - modes: public key, certificate
+//   - values: plain, and %, +, emoji, \/, one by one and all in one with & and quotes; a success also with these and with
+//     spaces at the ends
+//   - charsets: UTF-8; GBK for the two clients that have a setting for it, a refusal then with three of the values
+//
+// TestQuestions asks the methods that answer, TestPages opens those that are pages, by GET and by POST, where the answer
+// is a page and so nothing is signed but the request. TestEveryParameterIsSigned changes each parameter that a client
+// sends and has the client read the refusal; TestEveryByteIsSigned changes each byte of a question and of a page's opening
+// as the client has sent them.
+// TestTellings has every client judge notifies, in UTF-8 and in GBK, and returns: genuine ones, and ones of which any
+// field is changed or missing.
 package crosscheck
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -57,8 +80,10 @@ func (m mode) config() sandbox.Config {
 type world struct {
 	mode     mode
 	url      string
+	handler  http.Handler
 	ago      atomic.Int64 // how far the sandbox's clock is behind
 	meddler  string
+	ours     sync.Map // gateway → *ourClient
 	door     *door
 	preparer client
 	old      string // the number of a trade that was paid long ago
@@ -78,7 +103,8 @@ func newWorld(t *testing.T, m mode, faults string) *world {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- server.Run(ctx) }()
-	web := httptest.NewServer(server.Handler())
+	w.handler = server.Handler()
+	web := httptest.NewServer(w.handler)
 	t.Cleanup(func() {
 		web.Close()
 		cancel()
@@ -110,8 +136,11 @@ func (w *world) now() time.Time { return time.Now().Add(-time.Duration(w.ago.Loa
 
 func (w *world) gateway() string { return w.url + "/gateway.do" }
 
-// through is the gateway behind somebody who changes one byte of that parameter.
-func (w *world) through(param string) string { return w.meddler + "/" + param + "/gateway.do" }
+// changing is the gateway behind somebody who changes one byte of that parameter.
+func (w *world) changing(param string) string { return w.meddler + "/change/" + param + "/gateway.do" }
+
+// dropping is the gateway behind somebody who takes that parameter out.
+func (w *world) dropping(param string) string { return w.meddler + "/drop/" + param + "/gateway.do" }
 
 var numbers atomic.Int64
 
@@ -201,7 +230,12 @@ func beijingTime(at time.Time) string {
 // open opens a pay page and leaves it at that.
 func (w *world) open(t *testing.T, o order) {
 	t.Helper()
-	request, err := w.preparer.page(t.Context(), http.MethodGet, o)
+	w.openBy(t, w.preparer, o)
+}
+
+func (w *world) openBy(t *testing.T, merchant client, o order) {
+	t.Helper()
+	request, err := merchant.page(t.Context(), http.MethodGet, o)
 	require.NoError(t, err)
 	require.Equal(t, http.StatusSeeOther, browse(t, request).status)
 }
@@ -289,31 +323,107 @@ func (d *door) next(t *testing.T, number string) (form string) {
 	return ""
 }
 
-// newMeddler stands between clients and gateway and changes one byte of the parameter that is the first part of the
-// path, wherever the client put it.
+// newMeddler stands between clients and gateway. The first part of the path says what it does, change one byte or drop,
+// and the second to which parameter, wherever the client put it.
 func newMeddler(t *testing.T, gateway string) (address string) {
 	t.Helper()
 	target, err := url.Parse(gateway)
 	require.NoError(t, err)
+	deeds := map[string]func(url.Values, string){"change": changeField, "drop": url.Values.Del}
 	meddle := func(r *httputil.ProxyRequest) {
-		param := r.In.PathValue("param")
+		param, deed := r.In.PathValue("param"), deeds[r.In.PathValue("deed")]
 		body, _ := io.ReadAll(r.In.Body)
 		params, form := mustParse(t, r.In.URL.RawQuery), mustParse(t, string(body))
 		if !params.Has(param) && !form.Has(param) {
-			t.Errorf("no %s to change in %s and %s", param, r.In.URL.RawQuery, body)
+			t.Errorf("no %s to meddle with in %s and %s", param, r.In.URL.RawQuery, body)
 		}
-		changeField(params, param)
-		changeField(form, param)
+		deed(params, param)
+		deed(form, param)
 		to := *target
 		to.RawQuery = params.Encode()
 		r.Out.URL = &to
 		r.Out.Body, r.Out.ContentLength = io.NopCloser(strings.NewReader(form.Encode())), int64(len(form.Encode()))
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/{param}/gateway.do", &httputil.ReverseProxy{Rewrite: meddle})
+	mux.Handle("/{deed}/{param}/gateway.do", &httputil.ReverseProxy{Rewrite: meddle})
 	web := httptest.NewServer(mux)
 	t.Cleanup(web.Close)
 	return web.URL
+}
+
+// sent is a request as it went over the line.
+type sent struct{ verb, query, body string }
+
+// overhear gives the one request that is sent to gateway, which passes it on.
+func (w *world) overhear(t *testing.T, send func(gateway string)) (heard sent) {
+	t.Helper()
+	target, err := url.Parse(w.gateway())
+	require.NoError(t, err)
+	web := httptest.NewServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		body, _ := io.ReadAll(r.In.Body)
+		heard = sent{r.In.Method, r.In.URL.RawQuery, string(body)}
+		to := *target
+		to.RawQuery = r.In.URL.RawQuery
+		r.Out.URL, r.Out.Body = &to, io.NopCloser(bytes.NewReader(body))
+	}})
+	defer web.Close() // it waits for the request to be over
+	send(web.URL + target.Path)
+	return heard
+}
+
+// says are the parameters that have a value: one without is none, and is not signed.
+func (s sent) says() url.Values {
+	all := url.Values{}
+	for _, part := range []string{s.query, s.body} {
+		values, err := url.ParseQuery(part)
+		if err != nil {
+			return nil
+		}
+		for name, value := range values {
+			all[name] = append(all[name], value...)
+		}
+	}
+	for name, value := range all {
+		slices.Sort(value)
+		all[name] = slices.Compact(value)
+	}
+	maps.DeleteFunc(all, func(_ string, value []string) bool { return slices.Equal(value, []string{""}) })
+	return all
+}
+
+// params are the names of the parameters, sorted.
+func (s sent) params() []string { return slices.Sorted(maps.Keys(s.says())) }
+
+// repeat sends the request to the sandbox, past the network.
+func (w *world) repeat(ctx context.Context, s sent) *httptest.ResponseRecorder {
+	request := httptest.NewRequestWithContext(ctx, s.verb, "/gateway.do", strings.NewReader(s.body))
+	request.URL.RawQuery = s.query
+	if s.body != "" {
+		request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	recorder := httptest.NewRecorder()
+	w.handler.ServeHTTP(recorder, request)
+	return recorder
+}
+
+// variants are the request with one byte changed, for each of its bytes. A neighbour of the byte takes its place, never
+// the other case of a letter: %2b is %2B.
+func (s sent) variants() (all []sent) {
+	for i := range len(s.query) {
+		all = append(all, sent{s.verb, replaceByte(s.query, i), s.body})
+	}
+	for i := range len(s.body) {
+		all = append(all, sent{s.verb, s.query, replaceByte(s.body, i)})
+	}
+	return all
+}
+
+func replaceByte(text string, i int) string {
+	changed, ok := neighbour(text[i])
+	if !ok {
+		changed = 'x'
+	}
+	return text[:i] + string(changed) + text[i+1:]
 }
 
 // mustParse reads what is known to be a form. It may be called from any goroutine.
@@ -334,17 +444,21 @@ func changeField(values url.Values, field string) {
 
 // changeByte turns the ASCII letter or digit nearest to the end of the first half into its neighbour.
 func changeByte(text string) string {
-	changed := []byte(text)
-	for i := len(changed) / 2; i >= 0 && i < len(changed); i-- {
-		switch c := changed[i]; {
-		case c >= '0' && c < '9', c >= 'a' && c < 'z', c >= 'A' && c < 'Z':
-			changed[i]++
-		case c == '9', c == 'z', c == 'Z':
-			changed[i]--
-		default:
-			continue
+	for i := len(text) / 2; i >= 0 && i < len(text); i-- {
+		if changed, ok := neighbour(text[i]); ok {
+			return text[:i] + string(changed) + text[i+1:]
 		}
-		return string(changed)
 	}
 	return text + "1"
+}
+
+// neighbour is the letter or digit after c, or before it; false: c is neither.
+func neighbour(c byte) (byte, bool) {
+	switch {
+	case c >= '0' && c < '9', c >= 'a' && c < 'z', c >= 'A' && c < 'Z':
+		return c + 1, true
+	case c == '9', c == 'z', c == 'Z':
+		return c - 1, true
+	}
+	return c, false
 }

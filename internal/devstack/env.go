@@ -34,6 +34,7 @@ func (s *Stack) settings() (map[string]string, error) {
 	}
 	maps.Copy(env, s.options.Env)
 	env["DATABASE_URL"], env["AMQP_URL"], env["TEMPORAL_ADDRESS"] = s.Postgres.URL(), s.RabbitMQ.URL(), s.Temporal.Address()
+	env["TEMPORAL_UI_URL"] = s.Temporal.UIURL()
 	return env, nil
 }
 
@@ -61,7 +62,6 @@ func (s *Stack) Env() (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	env["TEMPORAL_UI_URL"] = s.Temporal.UIURL()
 	if !s.options.ServicesOnly {
 		env["API_URL"], env["SANDBOX_URL"] = s.APIURL(), s.SandboxURL()
 		env["SANDBOX_PRIVATE_KEY_FILE"] = s.key("alipay-private.pem")

@@ -63,11 +63,14 @@ func (b *builder) ensureCompiler(ctx context.Context) error {
 	return b.install(ctx, []string{"gcc", "libc6-dev"})
 }
 
-// ensureNode installs Node.js and npm where one of them is missing: the tests hold the sandbox against Alipay's own
-// client for Node (see internal/crosscheck). Debian 12's version 18 is new enough.
-func (b *builder) ensureNode(ctx context.Context) error {
+// testPrograms are what the tests run beside our own: program and Debian package. Node.js and npm for Alipay's own client
+// (see internal/crosscheck; Debian 12's version 18 is new enough), curl and psql for the commands of docs/operations.md.
+var testPrograms = [][2]string{{"node", "nodejs"}, {"npm", "npm"}, {"curl", "curl"}, {"psql", "postgresql-client"}}
+
+// ensureTestPrograms installs those of the testPrograms that are missing.
+func (b *builder) ensureTestPrograms(ctx context.Context) error {
 	var missing []string
-	for _, program := range [][2]string{{"node", "nodejs"}, {"npm", "npm"}} {
+	for _, program := range testPrograms {
 		if _, err := exec.LookPath(program[0]); err != nil {
 			missing = append(missing, program[1])
 		}

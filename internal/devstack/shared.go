@@ -29,7 +29,7 @@ func UpShared(ctx context.Context, out io.Writer) (*Stack, error) {
 		return nil, err
 	}
 	b := &builder{layout: layout, progress: &progress{out: out}}
-	if err := errors.Join(b.ensureCompiler(ctx), b.ensureNode(ctx)); err != nil {
+	if err := errors.Join(b.ensureCompiler(ctx), b.ensureTestPrograms(ctx)); err != nil {
 		return nil, err
 	}
 	options := Options{Dir: dir, ServicesOnly: true, ForTests: true, Progress: out, Env: map[string]string{}}

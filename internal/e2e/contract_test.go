@@ -114,9 +114,12 @@ func TestDescriptionListsEveryPath(t *testing.T) {
 		}
 	}
 	require.ElementsMatch(t, []string{
+		"GET /content/materials", "POST /learning/choosematerial/{id}", "GET /learning/mymaterials",
 		"GET /content/courses", "GET /content/courses/{id}", "POST /learning/choosecourse/{id}",
 		"POST /learning/choosecourse/learnstatus/{id}", "GET /learning/mycoursetable", "POST /orders/generatepaycode",
-		"GET /orders/requestpay", "GET /orders/payresult", "POST /orders/receivenotify", "POST /orders/paynotify",
+		"GET /orders/requestpay", "GET /orders/payresult", "GET /orders/events", "POST /orders/receivenotify", "POST /orders/paynotify",
+		"GET /orders/my", "GET /orders/{id}", "POST /orders/{id}/cancel", "POST /orders/{id}/refunds", "GET /orders/{id}/refunds",
+		"GET /ops/attention", "GET /ops/orders/{id}", "GET /ops/orders", "POST /ops/decisions", "GET /demo/users", "POST /demo/login",
 	}, paths)
 }
 

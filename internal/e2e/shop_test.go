@@ -60,6 +60,7 @@ type shop struct {
 	api     string
 	sandbox string
 	amqp    string
+	dbURL   string
 	db      *sql.DB
 	store   *models.Store
 	engine  client.Client
@@ -75,6 +76,11 @@ type options struct {
 	expiry time.Duration
 	poll   []time.Duration
 	idle   bool // no worker runs
+
+	alipayWithin time.Duration // how long Alipay may take to answer
+
+	alipayTime func() time.Time                // the sandbox's clock
+	front      func(http.Handler) http.Handler // stands before the sandbox
 }
 
 func openShop(t *testing.T, o options) *shop {
@@ -89,13 +95,14 @@ func openShop(t *testing.T, o options) *shop {
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	s.openBooks(log)
 	s.dialEngine(log)
-	s.openSandbox()
+	s.openSandbox(o)
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	s.api = "http://" + listener.Addr().String()
 	gateway, err := alipay.New(alipay.Config{
 		AppID: appID, SellerID: sellerID, PrivateKey: s.key("app-private"), AlipayPublicKey: s.key("alipay-public"),
 		Gateway: s.sandbox + "/gateway.do", NotifyURL: s.api + "/orders/receivenotify", Logger: log,
+		Timeout: o.alipayWithin,
 	})
 	require.NoError(t, err)
 	s.serveAPI(listener, gateway, log)
@@ -108,7 +115,8 @@ func openShop(t *testing.T, o options) *shop {
 }
 
 func (s *shop) openBooks(log *slog.Logger) {
-	pool, err := models.Open(s.t.Context(), devtest.Database(s.t, models.Migrate), 20)
+	s.dbURL = devtest.Database(s.t, models.Migrate)
+	pool, err := models.Open(s.t.Context(), s.dbURL, 20)
 	require.NoError(s.t, err)
 	s.t.Cleanup(func() { _ = pool.Close() })
 	node, err := nodeid.Acquire(s.t.Context(), pool, s.t.Name(), nodeid.WithLogger(log))
@@ -129,15 +137,20 @@ func (s *shop) dialEngine(log *slog.Logger) {
 	s.t.Cleanup(s.engine.Close)
 }
 
-func (s *shop) openSandbox() {
+func (s *shop) openSandbox(o options) {
 	err := sandbox.GenerateKeys(s.keys, false)
 	require.NoError(s.t, err)
 	fake, err := sandbox.New(sandbox.Config{
 		Apps:       []sandbox.App{{ID: appID, SellerID: sellerID, PublicKey: s.key("app-public")}},
 		PrivateKey: s.key("alipay-private"), NotifySchedule: slices.Repeat([]time.Duration{200 * time.Millisecond}, 100),
+		Clock: o.alipayTime,
 	})
 	require.NoError(s.t, err)
-	server := httptest.NewServer(fake.Handler())
+	handler := fake.Handler()
+	if o.front != nil {
+		handler = o.front(handler)
+	}
+	server := httptest.NewServer(handler)
 	s.sandbox = server.URL
 	s.background(func(ctx context.Context) error { return fake.Run(ctx) })
 	s.t.Cleanup(server.Close)
@@ -147,14 +160,14 @@ func (s *shop) serveAPI(listener net.Listener, gateway *alipay.Client, log *slog
 	tokens, err := auth.NewVerifier(auth.Config{Secret: jwtSecret})
 	require.NoError(s.t, err)
 	server := api.New(api.Config{
-		Store: s.store, Temporal: s.engine, TaskQueue: workflows.TaskQueue, Alipay: gateway, Tokens: tokens, Now: time.Now,
-		Logger: log,
+		Store: s.store, Temporal: s.engine, Namespace: s.namespace, TaskQueue: workflows.TaskQueue, Alipay: gateway,
+		Tokens: tokens, DemoToken: demoToken, Events: s.changes(log), Now: time.Now, Logger: log,
 	})
 	s.background(func(ctx context.Context) error { return server.Serve(ctx, listener) })
 }
 
 func (s *shop) startWorker(o options, gateway *alipay.Client, log *slog.Logger) (stop func()) {
-	publisher, err := mq.NewPublisher(s.amqp, log)
+	publisher, err := mq.NewPublisher(s.amqp, slices.Sorted(maps.Values(models.Queues())), log)
 	require.NoError(s.t, err)
 	steps := activities.New(s.store, activities.Config{
 		Gateway: gateway,
@@ -166,7 +179,7 @@ func (s *shop) startWorker(o options, gateway *alipay.Client, log *slog.Logger) 
 	end := background(s.t, func(ctx context.Context) error {
 		return worker.Run(ctx, worker.Config{
 			Temporal: s.engine, Namespace: s.namespace, TaskQueue: workflows.TaskQueue, Activities: steps, Store: s.store,
-			AMQPURL: s.amqp, Logger: log,
+			Reconciler: s.reconciler(gateway, log), Schedules: worker.Schedules{Off: true}, AMQPURL: s.amqp, Logger: log,
 		})
 	})
 	return func() {

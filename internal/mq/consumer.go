@@ -111,7 +111,7 @@ func (c *consumer) run(ctx context.Context) error {
 		return err
 	}
 	defer hangUp(conn)
-	if err := declareFor(conn, c.cfg.Queue); err != nil {
+	if err := declare(conn, c.cfg.Queue); err != nil {
 		return err
 	}
 	if c.out, err = newLink(conn); err != nil {

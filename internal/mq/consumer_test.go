@@ -32,7 +32,7 @@ func TestRoundTrip(t *testing.T) {
 	require.Len(t, seen, 5)
 	require.JSONEq(t, `{"id":"m3"}`, seen["m3"])
 	stop()
-	require.Zero(t, depth(t, channel(t, url), LearningQueue), "not acknowledged")
+	require.Zero(t, depth(t, channel(t, url), learningQueue), "not acknowledged")
 }
 
 func TestFailingMessageEndsInTheDeadLetterQueue(t *testing.T) {
@@ -51,12 +51,12 @@ func TestFailingMessageEndsInTheDeadLetterQueue(t *testing.T) {
 			})
 			publish(t, publisher(t, url), message(1))
 			ch := channel(t, url)
-			eventually(t, "dead", func() bool { return depth(t, ch, deadQueue(LearningQueue)) == 1 })
+			eventually(t, "dead", func() bool { return depth(t, ch, deadQueue(learningQueue)) == 1 })
 			stop()
 			require.EqualValues(t, 3, calls.Load())
-			require.Zero(t, depth(t, ch, LearningQueue))
-			require.Zero(t, depth(t, ch, retryQueue(LearningQueue)))
-			dead, err := ListDead(t.Context(), url, LearningQueue, 10)
+			require.Zero(t, depth(t, ch, learningQueue))
+			require.Zero(t, depth(t, ch, retryQueue(learningQueue)))
+			dead, err := ListDead(t.Context(), url, learningQueue, 10)
 			require.NoError(t, err)
 			require.Len(t, dead, 1)
 			require.Equal(t, "m1", dead[0].ID)
@@ -86,7 +86,7 @@ func TestMessageThatFailsOnceSucceedsLater(t *testing.T) {
 	<-done
 	stop()
 	ch := channel(t, url)
-	for _, queue := range []string{LearningQueue, retryQueue(LearningQueue), deadQueue(LearningQueue)} {
+	for _, queue := range []string{learningQueue, retryQueue(learningQueue), deadQueue(learningQueue)} {
 		require.Zero(t, depth(t, ch, queue), queue)
 	}
 }
@@ -96,12 +96,12 @@ func TestListAndReplayTheDead(t *testing.T) {
 	url := devtest.AMQP(t)
 	ch := channel(t, url)
 	p := publisher(t, url)
-	stop := consume(t, ConsumerConfig{URL: url, Queue: LearningQueue, Tries: 1, Prefetch: 1},
+	stop := consume(t, ConsumerConfig{URL: url, Queue: learningQueue, Tries: 1, Prefetch: 1},
 		func(context.Context, Message) error { return errors.New("no") })
 	for i := range 4 {
 		publish(t, p, message(i))
 	}
-	eventually(t, "dead", func() bool { return depth(t, ch, deadQueue(LearningQueue)) == 4 })
+	eventually(t, "dead", func() bool { return depth(t, ch, deadQueue(learningQueue)) == 4 })
 	stop()
 
 	for range 2 {
@@ -113,28 +113,28 @@ func TestListAndReplayTheDead(t *testing.T) {
 	_, err := ch.QueueDeclare("neighbour", true, false, false, false, nil)
 	require.NoError(t, err)
 	require.NoError(t, ch.QueueBind("neighbour", "", Exchange, false, nil))
-	n, err := ReplayDead(t.Context(), url, LearningQueue, "m2", "unknown")
+	n, err := ReplayDead(t.Context(), url, learningQueue, "m2", "unknown")
 	require.NoError(t, err)
 	require.Equal(t, 1, n)
 	require.Equal(t, []string{"m0", "m1", "m3"}, deadIDs(t, url, 10))
 	require.Zero(t, depth(t, ch, "neighbour"))
 
-	back, found, err := ch.Get(LearningQueue, true)
+	back, found, err := ch.Get(learningQueue, true)
 	require.NoError(t, err)
 	require.True(t, found)
 	require.Equal(t, "m2", back.MessageId)
 	require.Zero(t, triesOf(back.Headers), "a replayed message has all its tries before it")
 
-	n, err = ReplayDead(t.Context(), url, LearningQueue)
+	n, err = ReplayDead(t.Context(), url, learningQueue)
 	require.NoError(t, err)
 	require.Equal(t, 3, n)
 	require.Empty(t, deadIDs(t, url, 10))
-	require.Equal(t, 3, depth(t, ch, LearningQueue))
+	require.Equal(t, 3, depth(t, ch, learningQueue))
 }
 
 func deadIDs(t *testing.T, url string, limit int) (ids []string) {
 	t.Helper()
-	dead, err := ListDead(t.Context(), url, LearningQueue, limit)
+	dead, err := ListDead(t.Context(), url, learningQueue, limit)
 	require.NoError(t, err)
 	for _, d := range dead {
 		ids = append(ids, d.ID)
@@ -188,8 +188,8 @@ func TestShutdownFinishesWhatIsInHand(t *testing.T) {
 	require.NoError(t, <-returned)
 	require.EqualValues(t, 2, finished.Load())
 	ch := channel(t, url)
-	eventually(t, "the rest is still there", func() bool { return depth(t, ch, LearningQueue) == 3 })
-	require.Zero(t, depth(t, ch, retryQueue(LearningQueue)), "a message in hand was failed by the shutdown")
+	eventually(t, "the rest is still there", func() bool { return depth(t, ch, learningQueue) == 3 })
+	require.Zero(t, depth(t, ch, retryQueue(learningQueue)), "a message in hand was failed by the shutdown")
 }
 
 // A connection that breaks while a message is worked on: it comes again, and nothing is lost or stuck.
@@ -223,7 +223,7 @@ func TestConsumerComesBack(t *testing.T) {
 		return seen["m1"] == 2 && seen["m2"] == 2 && seen["m3"] >= 1
 	})
 	stop()
-	require.Zero(t, depth(t, channel(t, direct), LearningQueue))
+	require.Zero(t, depth(t, channel(t, direct), learningQueue))
 }
 
 // Where a failed message would go has vanished: it must stay the broker's until it has a place again.
@@ -238,7 +238,7 @@ func TestFailedMessageWithNowhereToGoIsKept(t *testing.T) {
 		return errors.New("no")
 	})
 	publish(t, publisher(t, url), message(1))
-	for _, queue := range []string{retryQueue(LearningQueue), deadQueue(LearningQueue)} {
+	for _, queue := range []string{retryQueue(learningQueue), deadQueue(learningQueue)} {
 		eventually(t, "queue there", func() bool {
 			_, err := ch.QueueDelete(queue, false, false, false)
 			return err == nil
@@ -247,7 +247,7 @@ func TestFailedMessageWithNowhereToGoIsKept(t *testing.T) {
 	close(fail)
 	<-failed
 	eventually(t, "dead after all", func() bool {
-		state, err := channel(t, url).QueueDeclarePassive(deadQueue(LearningQueue), true, false, false, false, nil)
+		state, err := channel(t, url).QueueDeclarePassive(deadQueue(learningQueue), true, false, false, false, nil)
 		return err == nil && state.Messages == 1
 	})
 	stop()
@@ -264,7 +264,7 @@ func TestDeletedQueueIsDeclaredAgain(t *testing.T) {
 	p := publisher(t, url)
 	publish(t, p, message(1))
 	<-got
-	_, err := channel(t, url).QueueDelete(LearningQueue, false, false, false)
+	_, err := channel(t, url).QueueDelete(learningQueue, false, false, false)
 	require.NoError(t, err)
 	eventually(t, "routable again", func() bool { return p.Publish(t.Context(), message(2)) == nil })
 	require.Equal(t, "m2", (<-got).ID)
@@ -281,5 +281,5 @@ func TestHandlerHasADeadline(t *testing.T) {
 	})
 	publish(t, publisher(t, url), message(1))
 	ch := channel(t, url)
-	eventually(t, "dead", func() bool { return depth(t, ch, deadQueue(LearningQueue)) == 1 })
+	eventually(t, "dead", func() bool { return depth(t, ch, deadQueue(learningQueue)) == 1 })
 }

@@ -18,13 +18,16 @@ import (
 // patience bounds every wait for something that must happen; nothing is concluded from how long it took.
 const patience = 30 * time.Second
 
+// learningQueue stands for any subscriber's queue.
+const learningQueue = "paynotify_queue"
+
 func message(n int) Message {
 	return Message{ID: fmt.Sprint("m", n), Body: fmt.Appendf(nil, `{"id":"m%d"}`, n)}
 }
 
 func publisher(t *testing.T, url string) *Publisher {
 	t.Helper()
-	p, err := NewPublisher(url, nil)
+	p, err := NewPublisher(url, []string{learningQueue}, nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, p.Close()) })
 	return p
@@ -80,7 +83,7 @@ func consume(t *testing.T, cfg ConsumerConfig, h Handler) (stop func()) {
 }
 
 func quick(url string) ConsumerConfig {
-	return ConsumerConfig{URL: url, Queue: LearningQueue, RetryDelay: 20 * time.Millisecond}
+	return ConsumerConfig{URL: url, Queue: learningQueue, RetryDelay: 20 * time.Millisecond}
 }
 
 // proxy stands between a client and the broker and can misbehave like a network.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -26,6 +27,7 @@ type Message struct {
 // Publisher publishes to Exchange. It is safe for concurrent use, and any number of confirms may be outstanding.
 type Publisher struct {
 	url     string
+	queues  []string // every subscriber's
 	log     *slog.Logger
 	dialing singleflight.Group
 
@@ -34,21 +36,27 @@ type Publisher struct {
 	closed  bool
 }
 
-// NewPublisher does not connect: the first Publish does, so that a program starts while the broker is down. It fails
-// only on a URL that is none. log may be nil.
-func NewPublisher(url string, log *slog.Logger) (*Publisher, error) {
+// NewPublisher does not connect: the first Publish does, so that a program starts while the broker is down. queues are
+// those of all subscribers: they are declared before anything is published, so that one whose subscriber has never run
+// gets the message too. It fails only on a URL that is none, or no queues. log may be nil.
+func NewPublisher(url string, queues []string, log *slog.Logger) (*Publisher, error) {
 	if err := checkURL(url); err != nil {
 		return nil, err
+	}
+	if len(queues) == 0 || slices.Contains(queues, "") {
+		return nil, errNoQueues
 	}
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Publisher{url: url, log: log}, nil
+	return &Publisher{url: url, queues: slices.Clone(queues), log: log}, nil
 }
 
-// Publish returns nil only when the broker has confirmed the message, on disk, in at least one queue. ErrUnroutable and
-// ErrUnconfirmed say what went wrong; after either, publish the same message again. A link that broke is replaced and
-// the message repeated within the call; a broker that cannot be reached is an error at once. ctx bounds it all.
+// Publish returns nil only when the broker has confirmed the message, on disk, in every queue that is bound to Exchange,
+// and in one at least. That somebody has deleted one of several queues is not noticed: it is made anew with the next
+// link. ErrUnroutable and ErrUnconfirmed say what went wrong; after either, publish the same message again. A link that
+// broke is replaced and the message repeated within the call; a broker that cannot be reached is an error at once. ctx
+// bounds it all.
 func (p *Publisher) Publish(ctx context.Context, m Message) error {
 	var err error
 	for range publishTries {
@@ -136,7 +144,7 @@ func (p *Publisher) connect(ctx context.Context) (*link, error) {
 
 // adopt declares the topology, so that a broker that lost its data takes messages again, and puts the link to use.
 func (p *Publisher) adopt(conn *amqp.Connection) (*link, error) {
-	if err := declareFor(conn, LearningQueue); err != nil {
+	if err := declare(conn, p.queues...); err != nil {
 		return nil, err
 	}
 	l, err := newLink(conn)

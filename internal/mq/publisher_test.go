@@ -19,7 +19,7 @@ func TestPublishedMessageIsAsPromised(t *testing.T) {
 	url := devtest.AMQP(t)
 	publish(t, publisher(t, url), message(1))
 	ch := channel(t, url)
-	got, found, err := ch.Get(LearningQueue, true)
+	got, found, err := ch.Get(learningQueue, true)
 	require.NoError(t, err)
 	require.True(t, found, "confirmed and not there")
 	require.Equal(t, amqp.Persistent, got.DeliveryMode)
@@ -32,14 +32,14 @@ func TestPublishedMessageIsAsPromised(t *testing.T) {
 func TestTopologyIsTheNeighbours(t *testing.T) {
 	t.Parallel()
 	url := devtest.AMQP(t)
-	require.NoError(t, DeclareTopology(t.Context(), url))
-	require.NoError(t, DeclareTopology(t.Context(), url), "twice")
+	require.NoError(t, DeclareTopology(t.Context(), url, learningQueue))
+	require.NoError(t, DeclareTopology(t.Context(), url, learningQueue), "twice")
 	ch := channel(t, url)
 	require.NoError(t, ch.ExchangeDeclare(Exchange, "fanout", true, false, false, false, nil))
-	_, err := ch.QueueDeclare(LearningQueue, true, false, false, false, nil)
+	_, err := ch.QueueDeclare(learningQueue, true, false, false, false, nil)
 	require.NoError(t, err)
 	require.NoError(t, ch.Publish(Exchange, "", false, false, amqp.Publishing{Body: []byte("{}")}))
-	eventually(t, "the queue is bound", func() bool { return depth(t, ch, LearningQueue) == 1 })
+	eventually(t, "the queue is bound", func() bool { return depth(t, ch, learningQueue) == 1 })
 }
 
 func TestUnroutableIsAnError(t *testing.T) {
@@ -48,18 +48,18 @@ func TestUnroutableIsAnError(t *testing.T) {
 	p := publisher(t, url)
 	publish(t, p, message(1))
 	ch := channel(t, url)
-	require.NoError(t, ch.QueueUnbind(LearningQueue, "", Exchange, nil))
+	require.NoError(t, ch.QueueUnbind(learningQueue, "", Exchange, nil))
 	require.ErrorIs(t, p.Publish(t.Context(), message(2)), ErrUnroutable)
-	require.NoError(t, ch.QueueBind(LearningQueue, "", Exchange, false, nil))
+	require.NoError(t, ch.QueueBind(learningQueue, "", Exchange, false, nil))
 	publish(t, p, message(2))
-	require.Equal(t, 2, depth(t, ch, LearningQueue))
+	require.Equal(t, 2, depth(t, ch, learningQueue))
 }
 
 // A return is told apart from an acknowledgement even for the same message published at the same moment.
 func TestReturnsAndConfirmsOfOneMessageDoNotMix(t *testing.T) {
 	t.Parallel()
 	url := devtest.AMQP(t)
-	require.NoError(t, DeclareTopology(t.Context(), url))
+	require.NoError(t, DeclareTopology(t.Context(), url, learningQueue))
 	conn, err := dial(t.Context(), url)
 	require.NoError(t, err)
 	defer hangUp(conn)
@@ -69,7 +69,7 @@ func TestReturnsAndConfirmsOfOneMessageDoNotMix(t *testing.T) {
 	for i := range 600 {
 		all.Go(func() {
 			if i%2 == 0 {
-				if err := l.publish(t.Context(), "", LearningQueue, publishing(message(1))); err != nil {
+				if err := l.publish(t.Context(), "", learningQueue, publishing(message(1))); err != nil {
 					t.Error("routable:", err)
 				}
 			} else if err := l.publish(t.Context(), "", "nowhere", publishing(message(1))); !errors.Is(err, ErrUnroutable) {
@@ -78,7 +78,7 @@ func TestReturnsAndConfirmsOfOneMessageDoNotMix(t *testing.T) {
 		})
 	}
 	all.Wait()
-	require.Equal(t, 300, depth(t, channel(t, url), LearningQueue))
+	require.Equal(t, 300, depth(t, channel(t, url), learningQueue))
 }
 
 func TestPublishBehindADeadBroker(t *testing.T) {
@@ -93,7 +93,7 @@ func TestPublishBehindADeadBroker(t *testing.T) {
 	require.ErrorIs(t, p.Publish(t.Context(), message(2)), ErrUnconfirmed)
 	px.setDown(false)
 	publish(t, p, message(2))
-	require.Equal(t, 2, depth(t, channel(t, url), LearningQueue))
+	require.Equal(t, 2, depth(t, channel(t, url), learningQueue))
 }
 
 func TestPublishBehindASilentBrokerEndsWithItsContext(t *testing.T) {
@@ -131,13 +131,13 @@ func TestLostConfirmIsRepeated(t *testing.T) {
 	px.setMute(true)
 	result := make(chan error, 1)
 	go func() { result <- p.Publish(context.Background(), message(2)) }()
-	eventually(t, "the broker has the message", func() bool { return depth(t, ch, LearningQueue) == 2 })
+	eventually(t, "the broker has the message", func() bool { return depth(t, ch, learningQueue) == 2 })
 	px.setMute(false)
 	px.cut()
 	require.NoError(t, <-result)
-	require.Equal(t, 3, depth(t, ch, LearningQueue))
+	require.Equal(t, 3, depth(t, ch, learningQueue))
 	for _, want := range []string{"m1", "m2", "m2"} {
-		got, _, err := ch.Get(LearningQueue, true)
+		got, _, err := ch.Get(learningQueue, true)
 		require.NoError(t, err)
 		require.Equal(t, want, got.MessageId)
 	}
@@ -153,7 +153,7 @@ func TestPublishSurvivesWhatHappensToItsLink(t *testing.T) {
 		func() { require.NoError(t, p.current.channel.Close()) },
 		func() { require.NoError(t, p.current.conn.Close()) },
 		func() { require.NoError(t, ch.ExchangeDelete(Exchange, false, false)) },
-		func() { _, err := ch.QueueDelete(LearningQueue, false, false, false); require.NoError(t, err) },
+		func() { _, err := ch.QueueDelete(learningQueue, false, false, false); require.NoError(t, err) },
 	} {
 		harm()
 		if err := p.Publish(t.Context(), message(i)); err != nil {
@@ -169,7 +169,7 @@ func TestPublishSurvivesWhatHappensToItsLink(t *testing.T) {
 func TestNothingConfirmedIsLostWhenConnectionsAreCut(t *testing.T) {
 	t.Parallel()
 	px, url := newProxy(t, devtest.AMQP(t))
-	require.NoError(t, DeclareTopology(t.Context(), url))
+	require.NoError(t, DeclareTopology(t.Context(), url, learningQueue))
 	p := publisher(t, url)
 	const publishers, each = 20, 25
 	var all sync.WaitGroup
@@ -187,7 +187,7 @@ func TestNothingConfirmedIsLostWhenConnectionsAreCut(t *testing.T) {
 	ch := channel(t, px.direct(url))
 	for i := range 8 {
 		eventually(t, "progress", func() bool {
-			state, err := ch.QueueDeclarePassive(LearningQueue, true, false, false, false, nil)
+			state, err := ch.QueueDeclarePassive(learningQueue, true, false, false, false, nil)
 			require.NoError(t, err)
 			return state.Messages >= i*50
 		})
@@ -196,7 +196,7 @@ func TestNothingConfirmedIsLostWhenConnectionsAreCut(t *testing.T) {
 	all.Wait()
 	seen := map[string]bool{}
 	for {
-		d, found, err := ch.Get(LearningQueue, true)
+		d, found, err := ch.Get(learningQueue, true)
 		require.NoError(t, err)
 		if !found {
 			break
@@ -217,14 +217,14 @@ func TestClosedPublisherSaysSo(t *testing.T) {
 func TestBadURLsAreRefusedWithoutTheirPassword(t *testing.T) {
 	t.Parallel()
 	for _, url := range []string{"", "http://x", "amqp://user:s3cret@host:port/", "amqp://user:s3 cret@host"} {
-		_, err := NewPublisher(url, nil)
+		_, err := NewPublisher(url, []string{learningQueue}, nil)
 		require.Error(t, err, url)
 		require.NotContains(t, err.Error(), "cret")
 		err = Consume(t.Context(), ConsumerConfig{URL: url, Queue: "q"}, func(context.Context, Message) error { return nil })
 		require.Error(t, err, url)
 		require.NotContains(t, err.Error(), "cret")
 	}
-	err := DeclareTopology(t.Context(), "amqp://user:s3cret@127.0.0.1:1/")
+	err := DeclareTopology(t.Context(), "amqp://user:s3cret@127.0.0.1:1/", learningQueue)
 	require.Error(t, err)
 	require.NotContains(t, fmt.Sprintf("%+v", err), "cret")
 }

@@ -2,34 +2,38 @@ package mq
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-const (
-	// Exchange is the durable fanout exchange that every paid order is announced on.
-	Exchange = "paynotify_exchange_fanout"
-	// LearningQueue is the learning service's durable queue on it.
-	LearningQueue = "paynotify_queue"
-)
+// Exchange is the durable fanout exchange that every paid or refunded order is announced on. Each subscriber has a
+// durable queue of its own on it, and gets every message.
+const Exchange = "paynotify_exchange_fanout"
+
+var errNoQueues = errors.New("mq: no subscriber's queue is named")
 
 func retryQueue(queue string) string { return queue + ".retry" }
 func deadQueue(queue string) string  { return queue + ".dlq" }
 
-// DeclareTopology makes the exchange, LearningQueue and its retry and dead letter queues, if they are not there yet.
-// Publisher and Consume do so themselves; this is for a start-up that wants to fail early.
-func DeclareTopology(ctx context.Context, url string) error {
+// DeclareTopology makes the exchange and, for each of the subscribers' queues, the queue, its retry queue and its dead
+// letter queue, if they are not there yet. Publisher and Consume do so themselves; this is for a start-up that wants to
+// fail early.
+func DeclareTopology(ctx context.Context, url string, queues ...string) error {
 	conn, err := dial(ctx, url)
 	if err != nil {
 		return err
 	}
 	defer hangUp(conn)
-	return declareFor(conn, LearningQueue)
+	return declare(conn, queues...)
 }
 
-// declareFor declares everything that publishing to, consuming from and failing over from queue needs.
-func declareFor(conn *amqp.Connection, queue string) error {
+// declare declares everything that publishing to, consuming from and failing over from the queues needs.
+func declare(conn *amqp.Connection, queues ...string) error {
+	if len(queues) == 0 {
+		return errNoQueues
+	}
 	channel, err := conn.Channel()
 	if err != nil {
 		return fmt.Errorf("mq: channel: %w", err)
@@ -38,6 +42,15 @@ func declareFor(conn *amqp.Connection, queue string) error {
 	if err := channel.ExchangeDeclare(Exchange, amqp.ExchangeFanout, true, false, false, false, nil); err != nil {
 		return fmt.Errorf("mq: declare exchange %s: %w", Exchange, err)
 	}
+	for _, queue := range queues {
+		if err := declareQueue(channel, queue); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func declareQueue(channel *amqp.Channel, queue string) error {
 	// The neighbours declare the queue plainly. Any argument of ours would make their declaration fail.
 	for name, args := range map[string]amqp.Table{
 		queue:             nil,

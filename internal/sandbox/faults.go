@@ -47,8 +47,9 @@ type GatewayFaults struct {
 	Tampered            float64  `json:"tampered,omitzero"`            // the answer was changed after signing
 }
 
-// RefundFaults refuse refunds that would be right.
+// RefundFaults refuse or hold up refunds that would be right.
 type RefundFaults struct {
+	Pending       float64 `json:"pending,omitzero"`       // a new refund is answered 10000 with fund_change=N, and not carried out: a repeat may be
 	SellerBalance float64 `json:"sellerBalance,omitzero"` // a new refund meets ACQ.SELLER_BALANCE_NOT_ENOUGH
 }
 
@@ -105,7 +106,7 @@ func (f Faults) validate() error {
 		{"gateway.hang", f.Gateway.Hang}, {"gateway.http5xx", f.Gateway.HTTP5xx},
 		{"gateway.systemError", f.Gateway.SystemError}, {"gateway.executedThenTimeout", f.Gateway.ExecutedThenTimeout},
 		{"gateway.unsigned", f.Gateway.Unsigned}, {"gateway.tampered", f.Gateway.Tampered},
-		{"refund.sellerBalance", f.Refund.SellerBalance}, {"race.payBeforeClose", f.Race.PayBeforeClose},
+		{"refund.pending", f.Refund.Pending}, {"refund.sellerBalance", f.Refund.SellerBalance}, {"race.payBeforeClose", f.Race.PayBeforeClose},
 	} {
 		if r.rate < 0 || r.rate > 1 {
 			errs = append(errs, fmt.Errorf("%s is %v, want 0 to 1", r.name, r.rate))

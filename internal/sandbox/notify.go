@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/url"
+	"strings"
 	"time"
 
 	"golang.org/x/text/encoding"
@@ -170,7 +171,7 @@ func breakSignature(signature string) string {
 	return base64.StdEncoding.EncodeToString(raw)
 }
 
-// toGBK recodes every value; what GBK lacks becomes a substitute.
+// toGBK recodes every value.
 func toGBK(fields map[string]string) error {
 	for key, value := range fields {
 		recoded, err := gbkBytes(value)
@@ -182,10 +183,12 @@ func toGBK(fields map[string]string) error {
 	return nil
 }
 
+// gbkBytes recodes a text; what GBK lacks becomes a question mark, as Java has it. The encoder's own substitute is a
+// control character, which JSON does not allow in a string.
 func gbkBytes(text string) (string, error) {
 	recoded, err := encoding.ReplaceUnsupported(simplifiedchinese.GBK.NewEncoder()).String(text)
 	if err != nil {
 		return "", fmt.Errorf("recode to GBK: %w", err)
 	}
-	return recoded, nil
+	return strings.ReplaceAll(recoded, string(rune(encoding.ASCIISub)), "?"), nil
 }

@@ -128,13 +128,16 @@ func (s *Server) tradeRefund(_ context.Context, c call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	poor := s.sellerIsPoor()
+	poor, pending := s.refundFaults()
 	moved := "N"
 	t, err := s.change(key, func(t trade, now time.Time) (trade, error) {
 		after, err := t.refund(string(r.OutRequestNo), amount, s.refundPause, now)
 		if len(after.Refunds) > len(t.Refunds) {
 			if poor {
 				return t, errSellerBalance
+			}
+			if pending {
+				return t, nil
 			}
 			moved = "Y"
 		}
@@ -147,22 +150,28 @@ func (s *Server) tradeRefund(_ context.Context, c call) (any, error) {
 	return newRefundAnswer(t, c.app.buyer(), string(r.OutRequestNo), moved), err
 }
 
-// sellerIsPoor throws the dice for the fault sellerBalance.
-func (s *Server) sellerIsPoor() (strikes bool) {
+// refundFaults throws the dice for the faults of a refund.
+func (s *Server) refundFaults() (poor, pending bool) {
 	s.store.view(func(st *store) {
 		st.drawn["refund"]++
-		strikes = st.faults.strikes(st.faults.Refund.SellerBalance, "refund.sellerBalance", st.drawn["refund"], 0)
+		n := st.drawn["refund"]
+		poor = st.faults.strikes(st.faults.Refund.SellerBalance, "refund.sellerBalance", n, 0)
+		pending = st.faults.strikes(st.faults.Refund.Pending, "refund.pending", n, 0)
 	})
-	return strikes
+	return poor, pending
 }
 
 func newRefundAnswer(t trade, by buyer, requestNo, moved string) refundAnswer {
 	if requestNo == "" {
 		requestNo = t.Page.Key.OutTradeNo
 	}
-	this, _ := t.refundOf(requestNo)
+	this, carriedOut := t.refundOf(requestNo)
+	at := ""
+	if carriedOut {
+		at = beijingTime(this.At)
+	}
 	return refundAnswer{
-		head: success, BuyerLogonID: buyerLogonID, BuyerUserID: by.userID, BuyerOpenID: by.openID, FundChange: moved, GmtRefundPay: beijingTime(this.At),
+		head: success, BuyerLogonID: buyerLogonID, BuyerUserID: by.userID, BuyerOpenID: by.openID, FundChange: moved, GmtRefundPay: at,
 		OutTradeNo: t.Page.Key.OutTradeNo, RefundFee: t.refunded().String(), SendBackFee: this.Amount.String(), TradeNo: t.TradeNo,
 	}
 }

@@ -145,6 +145,19 @@ func TestSellerWithoutBalance(t *testing.T) {
 	require.Equal(t, "Y", w.refund("T1", "R2", "1").FundChange)
 }
 
+func TestRefundThatIsTakenAndNotCarriedOut(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.paid("T1")
+	w.faults(`{"refund":{"pending":1}}`)
+	answer := w.refund("T1", "R1", "1")
+	require.EqualValues(t, "10000", answer.Code)
+	require.Equal(t, "N", answer.FundChange)
+	require.Equal(t, "0.00", answer.RefundFee)
+	w.faults(`{}`)
+	require.Equal(t, "Y", w.refund("T1", "R1", "1").FundChange)
+}
+
 func TestBuyerByOpenID(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(c *sandbox.Config) { c.Apps[0].BuyerOpenID = true })

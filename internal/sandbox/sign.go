@@ -34,10 +34,11 @@ func sign(key *rsa.PrivateKey, text []byte) (string, error) {
 	return base64.StdEncoding.EncodeToString(signature), nil
 }
 
-// verify says whether signature is the RSA2 signature of text.
+// verify says whether signature is the RSA2 signature of text. Its base64 is read strictly: otherwise the last letter
+// could be another one, and line breaks could stand in it.
 func verify(key *rsa.PublicKey, text []byte, signature string) bool {
-	raw, err := base64.StdEncoding.DecodeString(signature)
-	if err != nil {
+	raw, err := base64.StdEncoding.Strict().DecodeString(signature)
+	if err != nil || strings.ContainsAny(signature, "\r\n") {
 		return false
 	}
 	digest := sha256.Sum256(text)
