@@ -655,7 +655,7 @@ func (m *mall) tryNoWorker(t *testing.T, d *desk) {
 	before := pollers(d.run("temporal "))
 	d.run("stack start worker")
 	m.delivered(t, "desk-worker", choice)
-	require.Greater(t, pollers(d.run("temporal ")), before)
+	require.True(t, waitFor(func() bool { return pollers(d.run("temporal ")) > before }), "the new worker is among them")
 }
 
 // pollers counts the workers that a task queue's description names.
