@@ -1,6 +1,6 @@
 # Everything works on a fresh Debian or Ubuntu with Go, make, git, and root or sudo. `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz dev up down build image lint tctl
+.PHONY: help demo test endings fuzz dev up down build image lint tctl
 
 coursepay := bin/coursepay
 TEST_TIMEOUT ?= 20m
@@ -19,6 +19,11 @@ test: build ## run all tests, with the race detector, on real Postgres, RabbitMQ
 	@$(coursepay) stack tool tctl >/dev/null
 	@trap '$(coursepay) down --test' EXIT; trap 'exit 130' INT TERM; \
 		go test -race -timeout $(TEST_TIMEOUT) ./...
+
+endings: build ## play every order of up to four events that can occur; ENDINGS=all: in all circumstances
+	@$(coursepay) up --test
+	@trap '$(coursepay) down --test' EXIT; trap 'exit 130' INT TERM; \
+		ENDINGS_LENGTH=4 go test -count=1 -timeout 60m -run TestEndings ./internal/endings
 
 fuzz: ## run each fuzz target for FUZZTIME (10s)
 	@set -e; for package in $$(git grep -l '^func Fuzz' -- '*_test.go' | xargs -n1 dirname | sort -u); do \

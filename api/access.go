@@ -31,6 +31,7 @@ func (s *Server) forUsers(api huma.API, op huma.Operation) huma.Operation {
 // forOps marks an operation as one for operators: users with the role ops.
 func (s *Server) forOps(api huma.API, op huma.Operation) huma.Operation {
 	op = s.forUsers(api, op)
+	op.Metadata = map[string]any{opsOnly: true}
 	op.Middlewares = append(op.Middlewares, func(ctx huma.Context, next func(huma.Context)) {
 		if !caller(ctx.Context()).Ops {
 			_ = huma.WriteErr(api, ctx, errorOf(models.CodeForbidden).status, "")

@@ -46,7 +46,7 @@ func (s *Server) demo(api huma.API) {
 	})
 	huma.Register(api, huma.Operation{
 		OperationID: "demologin", Method: http.MethodPost, Path: "/demo/login", Summary: "Be a demo user; never in production",
-		Description: "Leaves a token in the cookie jwt.", Errors: []int{400, 404},
+		Description: "Leaves a token in the cookie jwt.", Errors: []int{404},
 	}, s.demoLogin)
 }
 

@@ -21,26 +21,30 @@ import (
 const answerWithin = 10 * time.Second
 
 // requestPayment asks the order's workflow for a code, and starts it if it is not there.
-func (s *Server) requestPayment(ctx context.Context, r models.PayRequest) (models.PayCode, error) {
-	ctx, cancel := context.WithTimeout(ctx, answerWithin)
-	defer cancel()
+func (s *Server) requestPayment(ctx context.Context, r models.PayRequest) (code models.PayCode, err error) {
 	start := s.temporal.NewWithStartWorkflowOperation(
 		s.startOptions(r.OrderType, r.OutBusinessID, r.UserID), workflows.PayOrder,
 		workflows.PayOrderInput{OrderType: r.OrderType, OutBusinessID: r.OutBusinessID, UserID: r.UserID})
-	update, err := s.temporal.UpdateWithStartWorkflow(ctx, client.UpdateWithStartWorkflowOptions{
+	err = s.updateWithStart(ctx, start, workflows.UpdateRequestPayment, r, &code)
+	return code, err
+}
+
+// updateWithStart sends an update to a workflow, starts it if it is not there, and waits for the answer.
+func (s *Server) updateWithStart(ctx context.Context, start client.WithStartWorkflowOperation, update string, arg, into any) error {
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	handle, err := s.temporal.UpdateWithStartWorkflow(ctx, client.UpdateWithStartWorkflowOptions{
 		StartWorkflowOperation: start,
 		UpdateOptions: client.UpdateWorkflowOptions{
 			// An id of its own: Temporal keeps an update's failure under its id, and a repeat shall be tried anew. The
-			// repeat of a request that succeeded is known by its RequestID, in the books.
-			UpdateID: uuid.NewString(), UpdateName: workflows.UpdateRequestPayment, Args: []any{r},
-			WaitForStage: client.WorkflowUpdateStageCompleted,
+			// repeat of a request that succeeded is known by its own number, in the books.
+			UpdateID: uuid.NewString(), UpdateName: update, Args: []any{arg}, WaitForStage: client.WorkflowUpdateStageCompleted,
 		},
 	})
-	var code models.PayCode
 	if err == nil {
-		err = update.Get(ctx, &code)
+		err = handle.Get(ctx, into)
 	}
-	return code, engineError(err)
+	return engineError(err)
 }
 
 // checkPayment lets the order's workflow ask Alipay about an attempt now.
@@ -83,27 +87,15 @@ func (s *Server) cancelOrder(ctx context.Context, order models.Order) error {
 }
 
 // requestRefund starts the refund's workflow and returns the refund once it is in the books. A repeat finds the same.
-func (s *Server) requestRefund(ctx context.Context, r models.RefundRequest) (models.Refund, error) {
-	ctx, cancel := context.WithTimeout(ctx, answerWithin)
-	defer cancel()
+func (s *Server) requestRefund(ctx context.Context, r models.RefundRequest) (refund models.Refund, err error) {
 	start := s.temporal.NewWithStartWorkflowOperation(client.StartWorkflowOptions{
 		ID:                       workflows.RefundID(r.OrderID, r.RequestNo),
 		TaskQueue:                s.taskQueue,
 		WorkflowIDConflictPolicy: enums.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
 		StaticSummary:            "退款 · refund of " + r.PayNo.String(),
 	}, workflows.Refund, r)
-	update, err := s.temporal.UpdateWithStartWorkflow(ctx, client.UpdateWithStartWorkflowOptions{
-		StartWorkflowOperation: start,
-		UpdateOptions: client.UpdateWorkflowOptions{
-			UpdateID: uuid.NewString(), UpdateName: workflows.UpdateRequestRefund, Args: []any{r},
-			WaitForStage: client.WorkflowUpdateStageCompleted,
-		},
-	})
-	var refund models.Refund
-	if err == nil {
-		err = update.Get(ctx, &refund)
-	}
-	return refund, engineError(err)
+	err = s.updateWithStart(ctx, start, workflows.UpdateRequestRefund, r, &refund)
+	return refund, err
 }
 
 // notifyPayment hands a payment to the order's workflow. When it returns nil, Temporal has it for good.

@@ -262,23 +262,19 @@ func describePayEvents(api huma.API) {
 			"payresult tells it (without asking Alipay). The first comes at once, also after a reconnection: nothing is missed that " +
 			"still matters, so Last-Event-ID may be sent and changes nothing. A further one comes when the record looks different, " +
 			"or when its order's status has changed; its id differs then. Comments keep the connection alive. The stream ends after " +
-			"an hour, when the service restarts, or when the same user opens too many; EventSource reconnects by itself.",
+			"an hour, when the service restarts, or when the same user opens too many; EventSource reconnects by itself. " +
+			"503: too many streams are open, or the books do not answer; ask payresult instead.",
 		Security: []map[string][]string{{"bearer": {}}, {"cookie": {}}},
 		Parameters: []*huma.Param{{
 			Name: "payNo", In: "query", Required: true, Description: "The pay record's payNo",
 			Schema: &huma.Schema{Type: huma.TypeString, Pattern: "^[1-9][0-9]{0,18}$"},
 		}},
-		Responses: map[string]*huma.Response{
-			"200": {Description: "Events", Content: map[string]*huma.MediaType{"text/event-stream": {
+		Metadata: map[string]any{byHand: true},
+		Responses: withAnswer(refusalResponses(400, 401, 404, 500, 503), &huma.Response{
+			Description: "Events", Content: map[string]*huma.MediaType{"text/event-stream": {
 				Schema:  &huma.Schema{Type: huma.TypeString},
 				Example: "event: record\nid: 6b86b273ff34fce1\ndata: {\"payNo\":\"1936271839214141440\",\"status\":\"601001\"}\n\n",
-			}}},
-			"400": {Description: "请求参数有误"},
-			"401": {Description: "请登录后继续选课"},
-			"404": {Description: "支付记录不存在"},
-			"503": {Description: "Too many streams are open, or the books do not answer; ask payresult instead", Headers: map[string]*huma.Param{
-				"Retry-After": {Schema: &huma.Schema{Type: huma.TypeInteger}, Description: "Seconds"},
 			}},
-		},
+		}),
 	})
 }

@@ -41,6 +41,7 @@ func (s *Server) catalogue(api huma.API) {
 	})
 	huma.Register(api, huma.Operation{
 		OperationID: "course", Method: http.MethodGet, Path: "/content/courses/{id}", Summary: "One published course",
+		Errors: []int{404},
 	}, func(ctx context.Context, in *courseParam) (*answer[Course], error) {
 		id, err := in.id()
 		if err != nil {
@@ -59,10 +60,11 @@ func (s *Server) learning(api huma.API) {
 		OperationID: "choosecourse", Method: http.MethodPost, Path: "/learning/choosecourse/{id}",
 		Summary:     "Choose a course",
 		Description: "A free course is enrolled at once, a paid one waits for its payment. A repeat finds the same choice.",
+		Errors:      []int{404},
 	}), s.chooseCourse)
 	huma.Register(api, s.forUsers(api, huma.Operation{
 		OperationID: "learnstatus", Method: http.MethodPost, Path: "/learning/choosecourse/learnstatus/{id}",
-		Summary: "What the learner may do with a course",
+		Summary: "What the learner may do with a course", Errors: []int{404},
 	}), s.learnStatus)
 	huma.Register(api, s.forUsers(api, huma.Operation{
 		OperationID: "mycoursetable", Method: http.MethodGet, Path: "/learning/mycoursetable", Summary: "The learner's courses",

@@ -82,11 +82,11 @@ func (s *Server) materials(api huma.API) {
 		Summary: "Choose a learning material",
 		Description: "The choice waits for its payment: its id is the outBusinessId of generatepaycode with orderType 60202. " +
 			"A repeat finds the same choice; its status is 701001 when the learner has the material already.",
-		Errors: []int{400, 401, 404},
+		Errors: []int{404},
 	}), s.chooseMaterial)
 	huma.Register(api, s.forUsers(api, huma.Operation{
 		OperationID: "mymaterials", Method: http.MethodGet, Path: "/learning/mymaterials",
-		Summary: "The materials that the learner may download", Errors: []int{400, 401},
+		Summary: "The materials that the learner may download",
 	}), s.myMaterials)
 }
 

@@ -139,7 +139,10 @@ func notifyOperation(name string) *huma.Operation {
 		Description: "The body is Alipay's signed form. The answer is the bare word success, or fail.",
 		RequestBody: &huma.RequestBody{Content: map[string]*huma.MediaType{fiber.MIMEApplicationForm: {}}},
 		Responses: map[string]*huma.Response{
-			"200": {Description: "success or fail", Content: map[string]*huma.MediaType{"text/plain": {}}},
+			"200": {Description: "success or fail", Content: map[string]*huma.MediaType{fiber.MIMETextPlain: {
+				Schema: &huma.Schema{Type: huma.TypeString, Enum: []any{notifyTaken, notifyRefused}},
+			}}},
 		},
+		Metadata: map[string]any{byHand: true},
 	}
 }

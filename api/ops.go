@@ -116,11 +116,10 @@ type OrderStory struct {
 func (s *Server) operators(api huma.API) {
 	huma.Register(api, s.forOps(api, huma.Operation{
 		OperationID: "attention", Method: http.MethodGet, Path: "/ops/attention", Summary: "What waits for an operator, oldest first",
-		Errors: []int{401, 403},
 	}), s.attention)
 	huma.Register(api, s.forOps(api, huma.Operation{
 		OperationID: "orderstory", Method: http.MethodGet, Path: "/ops/orders/{id}", Summary: "Everything that is known of an order",
-		Errors: []int{400, 401, 403, 404},
+		Errors: []int{404},
 	}), s.orderStory)
 }
 

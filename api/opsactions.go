@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -21,13 +20,12 @@ func (s *Server) operatorActions(api huma.API) {
 	huma.Register(api, s.forOps(api, huma.Operation{
 		OperationID: "searchorders", Method: http.MethodGet, Path: "/ops/orders", Summary: "Find orders, newest first",
 		Description: "By order id, pay number, Alipay's trade number, user, refund request number or outBusinessId, each in full.",
-		Errors:      []int{400, 401, 403},
 	}), s.searchOrders)
 	huma.Register(api, s.forOps(api, huma.Operation{
 		OperationID: "decide", Method: http.MethodPost, Path: "/ops/decisions", Summary: "Decide about something that waits for an operator",
 		Description: "The answer comes once the workflow has noted the decision; what follows from it, such as a refund, may take longer. " +
 			"What has been decided already is refused (409), what never waited is unknown (404).",
-		Errors: []int{400, 401, 403, 404, 409, 503},
+		Errors: []int{404, 409, 429},
 	}), s.decide)
 }
 
@@ -46,14 +44,7 @@ func (s *Server) searchOrders(ctx context.Context, in *searchParams) (*answer[Or
 	if err != nil {
 		return nil, s.fail(ctx, "search orders", err)
 	}
-	page := OrderPage{
-		Items: make([]Order, len(orders)), Counts: strconv.FormatInt(total, 10),
-		Page: strconv.Itoa(in.Page), PageSize: strconv.Itoa(in.Size),
-	}
-	for i, o := range orders {
-		page.Items[i] = viewOrder(o)
-	}
-	return &answer[OrderPage]{page}, nil
+	return &answer[OrderPage]{viewOrderPage(orders, total, in.Page, in.Size)}, nil
 }
 
 // storable says whether Postgres takes the text.

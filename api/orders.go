@@ -22,11 +22,11 @@ func (s *Server) orders(api huma.API) {
 		Summary: "Get a QR code to pay with",
 		Description: "Price and goods come from the service's own tables; a request that claims others is refused. " +
 			"Each call makes a new pay record and closes the older ones; a repeat under the same Idempotency-Key finds the same.",
-		Errors: []int{400, 401, 404, 409, 429, 503},
+		Errors: []int{404, 409, 429},
 	}), s.generatePayCode)
 	huma.Register(api, s.forUsers(api, huma.Operation{
 		OperationID: "payresult", Method: http.MethodGet, Path: "/orders/payresult",
-		Summary: "A pay record, after asking Alipay", Errors: []int{400, 401, 404},
+		Summary: "A pay record, after asking Alipay", Errors: []int{404},
 	}), s.payResult)
 	api.OpenAPI().AddOperation(requestPayOperation())
 	api.OpenAPI().AddOperation(notifyOperation("receivenotify"))
@@ -40,7 +40,7 @@ type payCodeRequest struct {
 
 type payCodeBody struct {
 	_             struct{}         `json:"-" additionalProperties:"true"`
-	TotalPrice    Price            `json:"totalPrice" doc:"Must equal the price of what is bought"`
+	TotalPrice    AskedPrice       `json:"totalPrice" doc:"Must equal the price of what is bought"`
 	OrderType     models.OrderType `json:"orderType" maxLength:"16" doc:"60201 a course" example:"60201"`
 	OrderName     string           `json:"orderName,omitempty" maxLength:"1000" doc:"Ignored: the name comes from the catalogue"`
 	OrderDescrip  string           `json:"orderDescrip,omitempty" maxLength:"255"`
@@ -50,9 +50,9 @@ type payCodeBody struct {
 
 // claim is an entry of orderDetail.
 type claim struct {
-	GoodsID    flexible `json:"goodsId"`
-	GoodsType  flexible `json:"goodsType"`
-	GoodsPrice Price    `json:"goodsPrice"`
+	GoodsID    flexible   `json:"goodsId"`
+	GoodsType  flexible   `json:"goodsType"`
+	GoodsPrice AskedPrice `json:"goodsPrice"`
 }
 
 func (in *payCodeRequest) payRequest(userID string) (models.PayRequest, error) {

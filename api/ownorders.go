@@ -51,20 +51,30 @@ type OrderPage struct {
 	PageSize string  `json:"pageSize"`
 }
 
+func viewOrderPage(orders []models.OrderSummary, total int64, page, size int) OrderPage {
+	view := OrderPage{
+		Items: make([]Order, len(orders)), Counts: strconv.FormatInt(total, 10), Page: strconv.Itoa(page), PageSize: strconv.Itoa(size),
+	}
+	for i, o := range orders {
+		view.Items[i] = viewOrder(o)
+	}
+	return view
+}
+
 func (s *Server) ownOrders(api huma.API) {
 	huma.Register(api, s.forUsers(api, huma.Operation{
 		OperationID: "myorders", Method: http.MethodGet, Path: "/orders/my", Summary: "The learner's orders, newest first",
 	}), s.myOrders)
 	huma.Register(api, s.forUsers(api, huma.Operation{
 		OperationID: "order", Method: http.MethodGet, Path: "/orders/{id}", Summary: "One of the learner's orders",
-		Errors: []int{400, 401, 404},
+		Errors: []int{404},
 	}), s.myOrder)
 	huma.Register(api, s.forUsers(api, huma.Operation{
 		OperationID: "cancelorder", Method: http.MethodPost, Path: "/orders/{id}/cancel", Summary: "Cancel an unpaid order",
 		Description: "Its code leads to the cashier no more. If somebody turns out to have paid, the order is paid and not cancelled (409). " +
 			"A page that was open before may still be paid: then the order is bought after all, or the money goes back by itself. " +
 			"An order that is closed already stays closed. The same choice can be paid again with a new code.",
-		Errors: []int{400, 401, 404, 409, 503},
+		Errors: []int{404, 409, 429},
 	}), s.cancel)
 }
 
@@ -94,14 +104,7 @@ func (s *Server) myOrders(ctx context.Context, in *orderPageParams) (*answer[Ord
 	if err != nil {
 		return nil, s.fail(ctx, "list orders of a learner", err)
 	}
-	page := OrderPage{
-		Items: make([]Order, len(orders)), Counts: strconv.FormatInt(total, 10),
-		Page: strconv.Itoa(in.Page), PageSize: strconv.Itoa(in.Size),
-	}
-	for i, o := range orders {
-		page.Items[i] = viewOrder(o)
-	}
-	return &answer[OrderPage]{page}, nil
+	return &answer[OrderPage]{viewOrderPage(orders, total, in.Page, in.Size)}, nil
 }
 
 func (s *Server) myOrder(ctx context.Context, in *orderParam) (*answer[Order], error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"html/template"
+	"maps"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -80,11 +81,20 @@ func requestPayOperation() *huma.Operation {
 		OperationID: "requestpay", Method: fiber.MethodGet, Path: "/orders/requestpay", Summary: "Where a scanned code leads",
 		Description: "A page that sends the phone on to Alipay's cashier. No login.",
 		Parameters:  []*huma.Param{{Name: "payNo", In: "query", Required: true, Schema: &huma.Schema{Type: huma.TypeString}}},
-		Responses: map[string]*huma.Response{
-			"200": {Description: "An auto-submitting form", Content: map[string]*huma.MediaType{"text/html": {}}},
-			"404": {Description: "支付记录不存在"},
-			"409": {Description: "支付已经成功，无需重复支付"},
-			"410": {Description: "请重新点击获取二维码"},
-		},
+		Metadata:    map[string]any{byHand: true},
+		Responses:   withAnswer(phoneRefusals(), &huma.Response{Description: "An auto-submitting form", Content: htmlPage()}),
 	}
+}
+
+// phoneRefusals are pages for people, who accept HTML, and the usual errors for programs.
+func phoneRefusals() map[string]*huma.Response {
+	refusals := refusalResponses(404, 409, 410, 500, 503)
+	for _, refusal := range refusals {
+		maps.Copy(refusal.Content, htmlPage())
+	}
+	return refusals
+}
+
+func htmlPage() map[string]*huma.MediaType {
+	return map[string]*huma.MediaType{fiber.MIMETextHTML: {Schema: &huma.Schema{Type: huma.TypeString}}}
 }

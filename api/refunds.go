@@ -51,11 +51,11 @@ func (s *Server) refunds(api huma.API) {
 			"its status is pending until Alipay has given the money back. A repeat under the same Idempotency-Key is the same refund, " +
 			"whoever sends it; without a key, a repeat is what asks for the same amount for the same reason. " +
 			"Once everything has gone back, the order is 600004 and what it had bought is taken back.",
-		Errors: []int{400, 401, 403, 404, 409, 503},
+		Errors: []int{404, 409, 429},
 	}), s.refund)
 	huma.Register(api, s.forOps(api, huma.Operation{
 		OperationID: "refunds", Method: http.MethodGet, Path: "/orders/{id}/refunds", Summary: "An order's refunds, oldest first",
-		Errors: []int{400, 401, 403, 404},
+		Errors: []int{404},
 	}), s.listRefunds)
 }
 
@@ -66,9 +66,9 @@ type refundRequest struct {
 }
 
 type refundBody struct {
-	Amount *Price `json:"amount,omitempty" doc:"Yuan; left out: all that is left"`
-	Reason string `json:"reason" minLength:"1" maxLength:"200" doc:"Told to the buyer"`
-	PayNo  string `json:"payNo,omitempty" pattern:"^([1-9][0-9]{0,18})?$" doc:"The payment to give back; left out: the one that paid the order"`
+	Amount *AskedPrice `json:"amount,omitempty" doc:"Yuan; left out: all that is left"`
+	Reason string      `json:"reason" minLength:"1" maxLength:"200" doc:"Told to the buyer"`
+	PayNo  string      `json:"payNo,omitempty" pattern:"^([1-9][0-9]{0,18})?$" doc:"The payment to give back; left out: the one that paid the order"`
 }
 
 func (s *Server) refund(ctx context.Context, in *refundRequest) (*answer[Refund], error) {

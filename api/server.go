@@ -94,7 +94,7 @@ func New(cfg Config) *Server {
 	s.app.Hooks().OnShutdown(func() error { s.refused.close(); return nil })
 	s.app.Use(recover.New(), stripPrefix, boundBody)
 	s.plainRoutes()
-	s.operations(humafiber.New(s.app, s.description()))
+	s.described(humafiber.New(s.app, s.description()))
 	s.app.Use(func(*fiber.Ctx) error { return fiber.ErrNotFound })
 	return s
 }
@@ -133,6 +133,13 @@ func (s *Server) ready(c *fiber.Ctx) error {
 		return s.sendError(c, errorOf(models.CodeUnavailable))
 	}
 	return c.SendString("ok")
+}
+
+// described adds the operations that /openapi.json describes, and the page that shows them.
+func (s *Server) described(api huma.API) {
+	s.operations(api)
+	tellCommonErrors(api.OpenAPI())
+	s.documentation(api)
 }
 
 func (s *Server) operations(api huma.API) {

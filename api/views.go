@@ -32,7 +32,7 @@ func (d Date) MarshalJSON() ([]byte, error) {
 
 // Schema describes the date.
 func (Date) Schema(huma.Registry) *huma.Schema {
-	return &huma.Schema{Type: huma.TypeString, Description: "yyyy-MM-dd HH:mm:ss, Asia/Shanghai", Examples: []any{"2026-03-01 18:30:00"}}
+	return &huma.Schema{Type: huma.TypeString, Pattern: `^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$`, Description: "yyyy-MM-dd HH:mm:ss, Asia/Shanghai", Examples: []any{"2026-03-01 18:30:00"}}
 }
 
 func dateOf(t time.Time) Date { return Date(t) }
@@ -45,20 +45,28 @@ func maybeDate(t *time.Time) *Date {
 	return &d
 }
 
-// Price is an amount of yuan: a number with two decimals. Requests may send it as a string too, by the same strict
-// rules: no sign, no exponent, at most two decimals.
+// Price is an amount of yuan, told as a number with two decimals.
 type Price models.Money
 
 // MarshalJSON writes the number.
 func (p Price) MarshalJSON() ([]byte, error) { return models.Money(p).MarshalJSON() }
 
-// UnmarshalJSON reads it.
-func (p *Price) UnmarshalJSON(text []byte) error { return (*models.Money)(p).UnmarshalJSON(text) }
-
 // Schema describes the price.
 func (Price) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Type: huma.TypeNumber, Description: "Yuan with two decimals", Examples: []any{49.9}}
+}
+
+// AskedPrice is an amount of yuan in a request: a number, or a string by the same strict rules: no sign, no exponent, at
+// most two decimals.
+type AskedPrice models.Money
+
+// UnmarshalJSON reads the number or string.
+func (p *AskedPrice) UnmarshalJSON(text []byte) error { return (*models.Money)(p).UnmarshalJSON(text) }
+
+// Schema describes the price.
+func (AskedPrice) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{
-		Description: "Yuan with two decimals",
+		Description: "Yuan, with at most two decimals",
 		AnyOf:       []*huma.Schema{{Type: huma.TypeNumber}, {Type: huma.TypeString}},
 		Examples:    []any{49.9},
 	}

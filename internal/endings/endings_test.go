@@ -33,8 +33,9 @@ type run struct {
 	table  table
 }
 
-// TestEndings plays every sequence of up to three events that can occur, and every one of up to ENDINGS_LENGTH events in
-// all circumstances where that is set. One of them again, with all that happened:
+// TestEndings plays every sequence of up to three events that can occur, or of up to ENDINGS_LENGTH; in other circumstances
+// than the plain ones a share of the longer ones, or with ENDINGS=all each of them. One of them again, with all that
+// happened:
 //
 //	ENDINGS_SHOW=1 go test ./internal/endings -v -run 'TestEndings/plain/^notify,cancel$'
 func TestEndings(t *testing.T) {
@@ -104,13 +105,14 @@ func filtered() bool { return strings.Contains(flag.Lookup("test.run").Value.Str
 // length is how many events sequences have at most, and whether they are all played in all circumstances.
 func length(t *testing.T) (longest int, everywhere bool) {
 	t.Helper()
+	everywhere = os.Getenv("ENDINGS") == "all"
 	given := os.Getenv("ENDINGS_LENGTH")
 	if given == "" {
-		return 3, false
+		return 3, everywhere
 	}
 	longest, err := strconv.Atoi(given)
 	require.NoError(t, err)
-	return longest, true
+	return longest, everywhere
 }
 
 // choose are the sequences that a run plays in these circumstances.
