@@ -1,10 +1,13 @@
 # Everything works on a fresh Debian or Ubuntu with Go, make, git, and root or sudo. `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo test endings fuzz dev up down build image lint tctl
+.PHONY: help demo test endings chaos bench fuzz dev up down build image picture lint tctl
 
 coursepay := bin/coursepay
 TEST_TIMEOUT ?= 20m
 FUZZTIME ?= 10s
+CHAOS_ORDERS ?= 150
+CHAOS_SEED ?= 1
+CHAOS_MINUTES ?= 3
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +27,13 @@ endings: build ## play every order of up to four events that can occur; ENDINGS=
 	@$(coursepay) up --test
 	@trap '$(coursepay) down --test' EXIT; trap 'exit 130' INT TERM; \
 		ENDINGS_LENGTH=4 go test -count=1 -timeout 60m -run TestEndings ./internal/endings
+
+chaos: build ## sell for CHAOS_MINUTES (3) on a stack of its own while everything breaks, then check every payment
+	@$(coursepay) chaos --orders $(CHAOS_ORDERS) --seed $(CHAOS_SEED) --minutes $(CHAOS_MINUTES)
+
+bench: build ## start the stack and measure it: real orders beside what Temporal alone can do; BENCH='--rows 1000,100000' adds
+	@METRICS_ADDR=$${METRICS_ADDR:-127.0.0.1:0} $(coursepay) up
+	@$(coursepay) bench --commit "$$(git describe --always --dirty)" $(BENCH)
 
 fuzz: ## run each fuzz target for FUZZTIME (10s)
 	@set -e; for package in $$(git grep -l '^func Fuzz' -- '*_test.go' | xargs -n1 dirname | sort -u); do \
@@ -49,6 +59,9 @@ build: ## build bin/coursepay
 image: ## build the container image coursepay:dev
 	@CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o bin/coursepay-static .
 	docker build -f deploy/Dockerfile --target prebuilt -t coursepay:dev .
+
+picture: ## take docs/picture.png anew, for the READMEs, from a real stack (needs a Chinese font: fonts-noto-cjk)
+	@go test -count=1 -run '^TestPages$$/^shop$$/^all$$/^picture$$' ./internal/browser -picture $(CURDIR)/docs/picture.png
 
 lint: build ## check the code: golangci-lint, workflowcheck, gofmt, go vet, go mod tidy
 	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo 'run gofmt -w on these files' >&2; exit 1; }

@@ -90,6 +90,7 @@ type comparison struct {
 }
 
 func (c *comparison) run(ctx context.Context) error {
+	begun := c.cfg.Now()
 	rows, err := c.download(ctx)
 	if err != nil {
 		return err
@@ -108,6 +109,9 @@ func (c *comparison) run(ctx context.Context) error {
 	if err := c.missingRefunds(ctx); err != nil {
 		return err
 	}
+	if err := c.store.ResolveFindings(ctx, c.report.Date, begun); err != nil {
+		return err
+	}
 	c.report.Findings, c.report.Count, err = c.store.Findings(ctx, c.report.Date, mostReported)
 	return err
 }
@@ -119,8 +123,9 @@ func (c *comparison) download(ctx context.Context) ([]models.BillRow, error) {
 	if !errors.Is(err, ErrBillNotReady) || c.cfg.Now().Before(c.day.To.Add(billSureAt)) {
 		return rows, err
 	}
-	paid, bookErr := c.store.PaidIn(ctx, c.day, models.Page{Limit: 1})
-	if bookErr != nil || len(paid) > 0 {
+	paid, paidErr := c.store.PaidIn(ctx, c.day, models.Page{Limit: 1})
+	back, backErr := c.store.RefundedIn(ctx, c.day, models.Page{Limit: 1})
+	if bookErr := errors.Join(paidErr, backErr); bookErr != nil || len(paid)+len(back) > 0 {
 		return nil, errors.Join(err, bookErr)
 	}
 	return nil, nil

@@ -88,17 +88,8 @@ func (r *Reconciler) Sweep(ctx context.Context) (Swept, error) {
 	}
 	before := r.cfg.Now().Add(-r.cfg.Grace)
 	beat := func() { activity.RecordHeartbeat(ctx, mark) }
-	err := eachOf(ctx, &mark.Orders, func(p models.Page) ([]models.Order, error) { return r.store.Forgotten(ctx, before, p) },
-		func(o models.Order) models.ID { return o.ID }, func(o models.Order) {
-			payments, err := r.wake(ctx, o)
-			mark.So.Payments += payments
-			r.count(ctx, &mark.So.Woken, &mark.So.Failed, err, "orderId", o.ID)
-			beat()
-		})
-	if err != nil {
-		return mark.So, err
-	}
-	err = eachOf(ctx, &mark.Payments, func(p models.Page) ([]models.PayRecord, error) { return r.store.Unfinished(ctx, before, p) },
+	// What needs no answer from Alipay comes first: Alipay may hang.
+	err := eachOf(ctx, &mark.Payments, func(p models.Page) ([]models.PayRecord, error) { return r.store.Unfinished(ctx, before, p) },
 		func(p models.PayRecord) models.ID { return p.PayNo }, func(p models.PayRecord) {
 			r.count(ctx, &mark.So.Resumed, &mark.So.Failed, r.tell(ctx, p.OrderID, p.Payment()), "payNo", p.PayNo)
 			beat()
@@ -110,6 +101,16 @@ func (r *Reconciler) Sweep(ctx context.Context) (Swept, error) {
 		func(f models.Refund) models.ID { return f.ID }, func(f models.Refund) {
 			err := r.cfg.Stories.ResumeRefund(ctx, f.Request())
 			r.count(ctx, &mark.So.Refunds, &mark.So.Failed, err, "requestNo", f.RequestNo)
+			beat()
+		})
+	if err != nil {
+		return mark.So, err
+	}
+	err = eachOf(ctx, &mark.Orders, func(p models.Page) ([]models.Order, error) { return r.store.Forgotten(ctx, before, p) },
+		func(o models.Order) models.ID { return o.ID }, func(o models.Order) {
+			payments, err := r.wake(ctx, o)
+			mark.So.Payments += payments
+			r.count(ctx, &mark.So.Woken, &mark.So.Failed, err, "orderId", o.ID)
 			beat()
 		})
 	return mark.So, err

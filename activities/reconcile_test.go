@@ -205,9 +205,9 @@ func TestSweepFindsWhatIsLeftLying(t *testing.T) {
 	l.now = noon.Add(time.Hour)
 	require.Equal(t, activities.Swept{Woken: 6, Payments: 1, Resumed: 2, Refunds: 1, Failed: 1}, l.sweep())
 	require.ElementsMatch(t, []models.ID{never.OrderID, unpaid.OrderID, late.OrderID, parked.OrderID, page.OrderID}, l.looked)
-	require.Equal(t, []models.ID{paid.PayNo, stranded.PayNo, late.PayNo}, payNos(l.told))
-	require.Equal(t, noon.Unix(), l.told[1].PaidAt.Unix())
-	require.Equal(t, "T"+stranded.PayNo.String(), l.told[1].TradeNo)
+	require.Equal(t, []models.ID{stranded.PayNo, late.PayNo, paid.PayNo}, payNos(l.told), "what needs no answer from Alipay comes first")
+	require.Equal(t, noon.Unix(), l.told[0].PaidAt.Unix())
+	require.Equal(t, "T"+stranded.PayNo.String(), l.told[0].TradeNo)
 	require.Equal(t, []string{"R1"}, l.resumed)
 	require.Equal(t, 4, l.asked, "only opened attempts can be known to Alipay")
 }

@@ -31,6 +31,10 @@ func operationsOf(api *huma.OpenAPI) []*huma.Operation {
 // tellCommonErrors adds the answers that follow from how an operation is made. What it may answer besides, it lists as its
 // own Errors. An operation that was described by hand, which has no handler that the framework knows, has said all already.
 func tellCommonErrors(api *huma.OpenAPI) {
+	code := api.Components.Schemas.Map()["Error"].Properties["code"]
+	for _, known := range slices.Sorted(maps.Keys(statuses)) {
+		code.Enum = append(code.Enum, known)
+	}
 	for _, op := range operationsOf(api) {
 		if op.Metadata[byHand] != nil {
 			continue

@@ -70,7 +70,7 @@ func (s *Server) fail(ctx context.Context, doing string, err error) error {
 	case refused && code != models.CodeUnavailable:
 		s.log.DebugContext(ctx, doing+" refused", "reason", err)
 		return errorOf(code)
-	case refused, errors.Is(err, context.DeadlineExceeded):
+	case refused, errors.Is(err, context.DeadlineExceeded), models.Unreachable(err):
 		s.log.WarnContext(ctx, doing+" is not available", "error", err)
 		return huma.ErrorWithHeaders(errorOf(models.CodeUnavailable), http.Header{"Retry-After": {retryAfter}})
 	default:

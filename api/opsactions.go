@@ -75,6 +75,9 @@ func (s *Server) decide(ctx context.Context, in *decisionRequest) (*answer[Atten
 	if err != nil {
 		return nil, s.fail(ctx, "wait for the decision", err)
 	}
+	if decided.Decision == nil || *decided.Decision != decision.Action || decided.Note != decision.Note {
+		return nil, s.fail(ctx, "decide", models.Refuse(models.CodeDecided, "another operator was first"))
+	}
 	return &answer[Attention]{s.viewAttention(decided)}, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"html/template"
 	"maps"
 	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/gofiber/fiber/v2"
@@ -20,22 +21,30 @@ var notPayable = template.Must(template.ParseFS(web, "web/notpayable.html"))
 // requestPay is where a scanned code leads: a page that sends the phone on to Alipay's cashier. No login: the one who
 // pays need not be the one who learns.
 func (s *Server) requestPay(c *fiber.Ctx) error {
+	if c.Method() == fiber.MethodHead { // asks about the page, and opens nothing
+		return c.SendStatus(fiber.StatusOK)
+	}
 	ctx := c.UserContext()
 	payNo, err := models.ParseID(c.Query("payNo"))
 	if err != nil {
 		return s.refusePhone(c, models.Refuse(models.CodePayRecordNotFound, "payNo %q", c.Query("payNo")))
 	}
+	before := s.now().Truncate(time.Microsecond) // as exact as the books
 	record, err := s.store.OpenAttempt(ctx, payNo)
 	if err != nil {
 		return s.refusePhone(c, err)
 	}
-	s.wakeWatch(ctx, record)
+	if !record.OpenDate.Before(before) { // for the first time; from then on the watch looks often by itself
+		s.wakeWatch(ctx, record)
+	}
 	page, err := s.alipay.WapPayForm(alipay.WapPay{
 		PayNo: record.PayNo.String(), Subject: record.OrderName, Amount: record.TotalPrice, ExpireAt: record.ExpireDate,
 	})
 	if err != nil {
 		return s.refusePhone(c, err)
 	}
+	// The form posts to Alipay, which sends the phone on to other hosts: form-action cannot name them.
+	c.Set(fiber.HeaderContentSecurityPolicy, "default-src 'none'; script-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'")
 	return sendHTML(c, page)
 }
 

@@ -87,12 +87,14 @@ func New(cfg Config) *Server {
 		StreamRequestBody:     true, // so that a body over the cap reaches boundBody instead of a bare 413
 		BodyLimit:             bodyCap,
 		ReadTimeout:           30 * time.Second,
+		WriteTimeout:          30 * time.Second, // a stream sets its own before each write
+		CaseSensitive:         true,             // so that a rule of a proxy for one path holds for it
 		IdleTimeout:           2 * time.Minute,
 		Immutable:             true, // strings outlive their request here
 		ErrorHandler:          s.lastResort,
 	})
 	s.app.Hooks().OnShutdown(func() error { s.refused.close(); return nil })
-	s.app.Use(recover.New(), stripPrefix, boundBody)
+	s.app.Use(recover.New(), stripPrefix, keepPrivate, boundBody)
 	s.plainRoutes()
 	s.described(humafiber.New(s.app, s.description()))
 	s.app.Use(func(*fiber.Ctx) error { return fiber.ErrNotFound })
@@ -167,12 +169,23 @@ func (s *Server) description() huma.Config {
 	return cfg
 }
 
+// stripped marks a request whose path was below /api.
+const stripped = "stripped"
+
 // stripPrefix serves every path below /api too, where the original's proxy puts it.
 func stripPrefix(c *fiber.Ctx) error {
-	if rest, found := strings.CutPrefix(c.Path(), "/api/"); found {
+	if rest, found := strings.CutPrefix(c.Path(), "/api/"); found && c.Locals(stripped) == nil {
+		c.Locals(stripped, true)
 		c.Path("/" + rest)
 		return c.RestartRouting()
 	}
+	return c.Next()
+}
+
+// keepPrivate is for every answer that says nothing else: it is for this caller alone, and nothing but what it says it is.
+func keepPrivate(c *fiber.Ctx) error {
+	c.Set(fiber.HeaderCacheControl, "no-store")
+	c.Set(fiber.HeaderXContentTypeOptions, "nosniff")
 	return c.Next()
 }
 

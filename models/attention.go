@@ -8,8 +8,12 @@ import (
 	"gorm.io/gorm/clause"
 )
 
-// DecisionClose is an operator's decision: the money was dealt with by hand.
-const DecisionClose = "close"
+const (
+	// DecisionClose is an operator's decision: the money was dealt with by hand.
+	DecisionClose = "close"
+	// decisionSettled is nobody's: the payment has come again, and was settled.
+	decisionSettled = "settled"
+)
 
 // Attention is a row of ops_attention: something that waits, or waited, for an operator.
 type Attention struct {
@@ -57,26 +61,48 @@ func (s *Store) Park(ctx context.Context, a Attention) (ID, error) {
 	return orderID, err
 }
 
-// Decide notes what an operator decided about something that waits.
+// Decide notes what an operator decided about something that waits, or about what was decided before: a workflow that was
+// reset asks again, and the latest decision counts.
 func (s *Store) Decide(ctx context.Context, workflowID string, payNo ID, decision, note string) error {
 	return s.inTx(ctx, func(tx *gorm.DB) error {
-		var decided []Attention
-		err := tx.Model(&decided).Clauses(clause.Returning{}).
-			Where("workflow_id = ? and pay_no = ? and decide_date is null", workflowID, payNo).
-			Updates(map[string]any{"decide_date": s.now(), "decision": decision, "note": cut(note, 255)}).Error
-		if err != nil || len(decided) == 0 || decided[0].OrderID == nil {
+		last, err := maybe[Attention](locked(tx).Where("workflow_id = ? and pay_no = ?", workflowID, payNo).Order("id desc"))
+		if err != nil || last == nil {
 			return err
 		}
-		return audit(tx, Audit{
-			OrderID: *decided[0].OrderID, PayNo: &payNo, CreateDate: s.now(), Event: "operator_" + decision, Note: cut(note, 255),
-		})
+		now, note := s.now(), cut(note, 255)
+		switch {
+		case last.DecideDate == nil:
+			err = tx.Model(last).Updates(map[string]any{"decide_date": now, "decision": decision, "note": note}).Error
+		case *last.Decision == decision && last.Note == note:
+			return nil // told twice
+		default:
+			again := *last
+			again.ID, again.DecideDate, again.Decision, again.Note = 0, &now, &decision, note
+			err = tx.Create(&again).Error
+		}
+		if err != nil || last.OrderID == nil {
+			return err
+		}
+		return audit(tx, Audit{OrderID: *last.OrderID, PayNo: &payNo, CreateDate: now, Event: "operator_" + decision, Note: note})
 	})
 }
 
-// dealtWithByHand finds the decisions that ended the waiting of this attempt's payment without anything of ours.
-func dealtWithByHand(tx *gorm.DB, payNo ID) *gorm.DB {
-	return tx.Session(&gorm.Session{NewDB: true}).Model(&Attention{}).
-		Where("pay_no = ? and request_no is null and decision = ?", payNo, DecisionClose)
+// lastCase is the newest case of this attempt's payment, nil if it was never parked. The latest decision counts.
+func lastCase(tx *gorm.DB, payNo ID) (*Attention, error) {
+	return maybe[Attention](tx.Where("pay_no = ? and request_no is null", payNo).Order("id desc"))
+}
+
+// closed says that an operator has dealt with the money by hand.
+func (a *Attention) closed() bool {
+	return a != nil && a.Decision != nil && *a.Decision == DecisionClose
+}
+
+// settleCase ends the waiting of a payment that is in the books now after all.
+func (s *Store) settleCase(tx *gorm.DB, waits *Attention) error {
+	if waits == nil || waits.DecideDate != nil {
+		return nil
+	}
+	return tx.Model(waits).Updates(map[string]any{"decide_date": s.now(), "decision": decisionSettled}).Error
 }
 
 // ParkedPayments lists the payments that a workflow has parked and nobody has decided about, the oldest first.

@@ -285,7 +285,7 @@ func TestRefundsTakeTheStepsThatAreDrawn(t *testing.T) {
 	b := openBooks(t)
 	w := &watched{
 		b: b, status: `select status from xc_refund_record where request_no = $1`,
-		events: `select event from order_audit where note like $1 || '%' and event in ('refund_requested', 'refunded', 'refund_closed')
+		events: `select event from order_audit where note like $1 || '%' and event in ('refund_requested', 'refunded', 'refund_closed', 'refund_reopened')
 			order by id`,
 	}
 	record := b.paid("u")

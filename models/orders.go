@@ -319,7 +319,8 @@ type Standing struct {
 	Payable bool        `json:"payable,omitempty"` // an attempt has time left, or was opened and not closed since
 }
 
-// CloseOrder closes the order and its attempts that nobody opened, if it is unpaid and nobody can pay it any more.
+// CloseOrder closes the order and its attempts that nobody opened, if it is unpaid and nobody can pay it any more. While
+// a payment of it is parked, the order stays open: it may have been paid in time.
 func (s *Store) CloseOrder(ctx context.Context, orderID ID) (Standing, error) {
 	var now Standing
 	err := s.inTx(ctx, func(tx *gorm.DB) error {
@@ -331,6 +332,10 @@ func (s *Store) CloseOrder(ctx context.Context, orderID ID) (Standing, error) {
 		err = live(tx, orderID).Where("open_date is not null or expire_date > ?", s.now()).Count(&inTheWay).Error
 		now = Standing{OrderID: orderID, Status: order.Status, Payable: inTheWay > 0}
 		if err != nil || now.Payable || now.Status != OrderUnpaid {
+			return err
+		}
+		parked, err := maybe[Attention](tx.Where("order_id = ? and request_no is null and decide_date is null", orderID))
+		if err != nil || parked != nil {
 			return err
 		}
 		if err := s.closeUnopened(tx, orderID); err != nil {

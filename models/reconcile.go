@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 )
 
@@ -60,16 +61,27 @@ type Finding struct {
 	Booked     *Money      `json:"booked,omitempty"`
 	Detail     string      `json:"detail,omitempty"`
 	CreateDate time.Time   `json:"createDate"`
+	FoundDate  time.Time   `json:"-"` // by the last comparison that found it
 }
 
 // TableName is reconcile_finding.
 func (Finding) TableName() string { return "reconcile_finding" }
 
-// KeepFinding notes a difference, once however often a day is compared.
+// KeepFinding notes a difference, as one row however often a day is compared.
 func (s *Store) KeepFinding(ctx context.Context, f Finding) error {
 	f.PayNo, f.TradeNo, f.RequestNo = plain(f.PayNo, 64), plain(f.TradeNo, 64), plain(f.RequestNo, 64)
-	f.Detail, f.CreateDate = plain(f.Detail, 512), s.now()
-	return s.db.WithContext(ctx).Clauses(clause.OnConflict{DoNothing: true}).Create(&f).Error
+	f.Detail, f.CreateDate, f.FoundDate = plain(f.Detail, 512), s.now(), s.now()
+	return s.db.WithContext(ctx).Clauses(clause.OnConflict{
+		OnConstraint: "reconcile_finding_once",
+		DoUpdates: append(clause.AssignmentColumns([]string{"billed", "booked", "detail", "found_date"}),
+			clause.Assignment{Column: clause.Column{Name: "resolve_date"}, Value: gorm.Expr("null")}),
+	}).Create(&f).Error
+}
+
+// ResolveFindings notes that a comparison of the day, begun then, has not found the rest of what was found before.
+func (s *Store) ResolveFindings(ctx context.Context, day string, begun time.Time) error {
+	return s.db.WithContext(ctx).Model(&Finding{}).
+		Where("bill_date = ? and resolve_date is null and found_date < ?", day, begun).Update("resolve_date", s.now()).Error
 }
 
 // plain makes text out of what a file said: whatever Postgres would not take is left out.
@@ -77,13 +89,13 @@ func plain(text string, most int) string {
 	return cut(strings.ReplaceAll(strings.ToValidUTF8(text, ""), "\x00", ""), most)
 }
 
-// Findings lists what was found for a day, the oldest first, at most limit of it, and counts all.
+// Findings lists what was found for a day and is not resolved, the oldest first, at most limit of it, and counts all.
 func (s *Store) Findings(ctx context.Context, day string, limit int) (found []Finding, all int64, err error) {
-	query := s.db.WithContext(ctx).Model(&Finding{}).Where("bill_date = ?", day)
+	query := s.db.WithContext(ctx).Model(&Finding{}).Where("bill_date = ? and resolve_date is null", day)
 	if err := query.Count(&all).Error; err != nil {
 		return nil, 0, err
 	}
-	err = s.db.WithContext(ctx).Where("bill_date = ?", day).
+	err = s.db.WithContext(ctx).Where("bill_date = ? and resolve_date is null", day).
 		Select("*, to_char(bill_date, 'YYYY-MM-DD') as bill_date").Order("id").Limit(limit).Find(&found).Error
 	return found, all, err
 }

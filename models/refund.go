@@ -70,17 +70,16 @@ func (s *Store) OpenRefund(ctx context.Context, r RefundRequest) (Refund, error)
 	var refund Refund
 	err := s.inTx(ctx, func(tx *gorm.DB) error {
 		// Locked, so that refunds at the same moment do not add up to more than was paid.
-		order, err := first[Order](locked(tx).Where("id = ?", r.OrderID), CodeNotFound)
-		if err != nil {
+		if _, err := first[Order](locked(tx).Where("id = ?", r.OrderID), CodeNotFound); err != nil {
 			return err
 		}
-		known, err := s.checkRefund(tx, order, r)
+		known, err := checkRefund(tx, r)
 		if err != nil {
 			return err
 		}
 		if known != nil {
 			refund = *known
-			return reopenRefund(tx, refund)
+			return s.reopenRefund(tx, refund)
 		}
 		refund, err = s.addRefund(tx, r)
 		return err
@@ -89,46 +88,46 @@ func (s *Store) OpenRefund(ctx context.Context, r RefundRequest) (Refund, error)
 }
 
 // reopenRefund takes a refund that was closed back to pending, if that is what is wanted of it now.
-func reopenRefund(tx *gorm.DB, wanted Refund) error {
+func (s *Store) reopenRefund(tx *gorm.DB, wanted Refund) error {
 	if wanted.Status != RefundPending {
 		return nil
 	}
-	return tx.Model(&Refund{}).Where("id = ? and status = ?", wanted.ID, RefundClosed).Update("status", RefundPending).Error
+	moved := tx.Model(&Refund{}).Where("id = ? and status = ?", wanted.ID, RefundClosed).Update("status", RefundPending)
+	if moved.Error != nil || moved.RowsAffected == 0 {
+		return moved.Error
+	}
+	return audit(tx, Audit{
+		OrderID: wanted.OrderID, PayNo: &wanted.PayNo, CreateDate: s.now(), Event: "refund_reopened", Note: wanted.RequestNo,
+	})
 }
 
 // CheckRefund says whether the refund would be taken now, without writing anything.
 func (s *Store) CheckRefund(ctx context.Context, r RefundRequest) error {
 	db := s.db.WithContext(ctx)
-	order, err := first[Order](db.Where("id = ?", r.OrderID), CodeNotFound)
-	if err != nil {
+	if _, err := first[Order](db.Where("id = ?", r.OrderID), CodeNotFound); err != nil {
 		return err
 	}
-	_, err = s.checkRefund(db, order, r)
+	_, err := checkRefund(db, r)
 	return err
 }
 
 // checkRefund is the one place that decides whether money may go back. A refund that is there already is returned, with
 // the status that it shall have.
-func (s *Store) checkRefund(tx *gorm.DB, order Order, r RefundRequest) (*Refund, error) {
+func checkRefund(tx *gorm.DB, r RefundRequest) (*Refund, error) {
 	known, err := maybe[Refund](tx.Where("request_no = ?", r.RequestNo))
 	switch {
 	case err != nil:
 		return nil, err
 	case known != nil && (known.OrderID != r.OrderID || known.PayNo != r.PayNo || known.Amount != r.Amount):
 		return nil, Refuse(CodeRefundDiffers, "refund %s is about %s of attempt %s", r.RequestNo, known.Amount, known.PayNo)
-	case known != nil && known.Status == RefundClosed && r.Origin == RefundRefused:
-		// An operator wants it after all: the same refund is open again, below.
+	case known != nil && known.Status == RefundClosed && (r.Origin == RefundRefused || r.Origin == RefundByOperator):
+		// An operator wants it after all: the same refund is open again, below. A story's own word is not enough.
 	case known != nil:
 		return known, nil
 	}
 	record, err := first[PayRecord](tx.Where("pay_no = ? and order_id = ?", r.PayNo, r.OrderID), CodePayRecordNotFound)
 	if err != nil {
 		return nil, err
-	}
-	if r.Origin == RefundByOperator {
-		if err := checkOrderRefundable(order, record); err != nil {
-			return nil, err
-		}
 	}
 	if err := checkRefundAmount(tx, record, r); err != nil || known == nil {
 		return nil, err
@@ -137,27 +136,11 @@ func (s *Store) checkRefund(tx *gorm.DB, order Order, r RefundRequest) (*Refund,
 	return known, nil
 }
 
-// checkOrderRefundable lets an operator give back what paid the order, and also what bought nothing.
-func checkOrderRefundable(order Order, record PayRecord) error {
-	switch {
-	case record.Status == PayRefunded:
-		return Refuse(CodeOrderRefunded, "attempt %s", record.PayNo)
-	case record.Status != PayPaid:
-		return Refuse(CodeOrderNotPaid, "attempt %s has status %s, order %s", record.PayNo, record.Status, order.Status)
-	}
-	return nil
-}
-
 // checkRefundAmount lets back at most what came in. Refunds under way count, those that an operator closed do not.
 func checkRefundAmount(tx *gorm.DB, record PayRecord, r RefundRequest) error {
-	paid := record.TotalPrice
-	if record.Status == PayUnpaid { // the books know of no money but what the request brings
-		if r.Origin != RefundRefused || r.Payment == nil {
-			return Refuse(CodeOrderNotPaid, "attempt %s is not paid", record.PayNo)
-		}
-		paid = r.Payment.Amount
-	} else if r.Payment != nil && deref(record.OutPayNo) != r.Payment.TradeNo {
-		return Refuse(CodeTradeDiffers, "attempt %s was paid by another trade", record.PayNo)
+	paid, err := receivedFor(tx, record, r)
+	if err != nil {
+		return err
 	}
 	back, err := refunded(tx, record.PayNo, RefundPending, RefundDone)
 	if err != nil {
@@ -167,6 +150,31 @@ func checkRefundAmount(tx *gorm.DB, record PayRecord, r RefundRequest) error {
 		return Refuse(CodeRefundTooMuch, "asked %s of %s, %s of it is given back or on its way", r.Amount, paid, back)
 	}
 	return nil
+}
+
+// receivedFor is how much money an attempt has brought: what its record says, or, where the books refused the payment,
+// what was parked.
+func receivedFor(tx *gorm.DB, record PayRecord, r RefundRequest) (Money, error) {
+	if record.Status == PayRefunded {
+		return 0, Refuse(CodeOrderRefunded, "attempt %s", record.PayNo)
+	}
+	if record.Status == PayPaid {
+		if r.Payment != nil && deref(record.OutPayNo) != r.Payment.TradeNo {
+			return 0, Refuse(CodeTradeDiffers, "attempt %s was paid by another trade", record.PayNo)
+		}
+		return record.TotalPrice, nil
+	}
+	if r.Payment != nil {
+		return r.Payment.Amount, nil
+	}
+	parked, err := lastCase(tx, record.PayNo)
+	if err != nil {
+		return 0, err
+	}
+	if parked == nil {
+		return 0, Refuse(CodeOrderNotPaid, "attempt %s is not paid", record.PayNo)
+	}
+	return parked.Amount, nil
 }
 
 // refunded sums the attempt's refunds in these statuses.
@@ -315,6 +323,10 @@ func (s *Store) Refundable(ctx context.Context, payNo ID) (Money, error) {
 	if err != nil {
 		return 0, err
 	}
+	paid, err := receivedFor(s.db.WithContext(ctx), record, RefundRequest{})
+	if err != nil {
+		return 0, err
+	}
 	back, err := refunded(s.db.WithContext(ctx), payNo, RefundPending, RefundDone)
-	return record.TotalPrice - back, err
+	return paid - back, err
 }

@@ -418,6 +418,74 @@ func TestPaymentThatWasDealtWithByHandBuysNothing(t *testing.T) {
 	require.NoError(t, err, "whatever was wrong with it")
 }
 
+// A workflow that was reset to before a decision asks again; the latest decision counts.
+func TestDecisionThatWasTakenAgain(t *testing.T) {
+	t.Parallel()
+	b := openBooks(t)
+	record := b.attempt(b.choose("u"), "r1")
+	_, err := b.Park(t.Context(), models.Attention{WorkflowID: "w", PayNo: record.PayNo, TradeNo: "T", Amount: 1_00, Reason: "x"})
+	require.NoError(t, err)
+	require.NoError(t, b.Decide(t.Context(), "w", record.PayNo, models.DecisionClose, "by mistake"))
+	for range 2 {
+		require.NoError(t, b.Decide(t.Context(), "w", record.PayNo, "retry", "after the reset"))
+	}
+	done, err := b.Settle(t.Context(), b.payment(record, "T"))
+	require.NoError(t, err)
+	require.Equal(t, models.OrderPaid, done.Status)
+	require.Equal(t, 2, b.count(`select count(*) from order_audit where event like 'operator_%'`))
+}
+
+// The payment was made in time, so what it was promised holds until an operator has decided.
+func TestOrderWithAParkedPaymentStaysOpen(t *testing.T) {
+	t.Parallel()
+	b := openBooks(t)
+	record := b.attempt(b.choose("u"), "r1")
+	_, err := b.Park(t.Context(), models.Attention{WorkflowID: "w", PayNo: record.PayNo, TradeNo: "T", Amount: 1_00, Reason: "x"})
+	require.NoError(t, err)
+	b.now = b.now.Add(time.Hour)
+	now, err := b.CloseOrder(t.Context(), record.OrderID)
+	require.NoError(t, err)
+	require.Equal(t, models.Standing{OrderID: record.OrderID, Status: models.OrderUnpaid}, now)
+	require.NoError(t, b.exec(`update course_publish set status = '203003' where id = 1`))
+	done, err := b.Settle(t.Context(), b.payment(record, "T"))
+	require.NoError(t, err)
+	require.Empty(t, done.GiveBack)
+	open, err := b.OpenAttention(t.Context(), 10)
+	require.NoError(t, err)
+	require.Empty(t, open, "it is settled: nothing is left to decide")
+}
+
+func TestClosedRefundCanBeAskedForAgain(t *testing.T) {
+	t.Parallel()
+	b := openBooks(t)
+	paid := b.paid("u")
+	_, err := b.OpenRefund(t.Context(), byOperator(paid, "n", 1_00))
+	require.NoError(t, err)
+	_, err = b.CloseRefund(t.Context(), "n", "no money on the account")
+	require.NoError(t, err)
+	again, err := b.OpenRefund(t.Context(), byOperator(paid, "n", 1_00))
+	require.NoError(t, err)
+	require.Equal(t, models.RefundPending, again.Status)
+
+	refused := b.attempt(b.choose("v"), "r1") // and one of money that the books had refused
+	payment := b.payment(refused, "T-odd")
+	payment.Amount = 2_00
+	_, err = b.Park(t.Context(), models.Attention{WorkflowID: "w", PayNo: refused.PayNo, TradeNo: "T-odd", Amount: 2_00, Reason: "x"})
+	require.NoError(t, err)
+	story := models.RefundRequest{
+		OrderID: refused.OrderID, PayNo: refused.PayNo, RequestNo: models.StoryRefundNo(refused.PayNo), Amount: 2_00,
+		Origin: models.RefundRefused, Payment: &payment,
+	}
+	_, err = b.OpenRefund(t.Context(), story)
+	require.NoError(t, err)
+	_, err = b.CloseRefund(t.Context(), story.RequestNo, "later")
+	require.NoError(t, err)
+	_, err = b.OpenRefund(t.Context(), byOperator(refused, "n-new", 2_01))
+	requireRefused(t, err, models.CodeRefundTooMuch)
+	b.refund(byOperator(refused, "n-new", 2_00))
+	require.Equal(t, 1, b.count(`select count(*) from xc_pay_record where status = '601003'`))
+}
+
 func TestOrderStory(t *testing.T) {
 	t.Parallel()
 	b := openBooks(t)

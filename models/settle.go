@@ -24,6 +24,8 @@ type Settlement struct {
 	Status  OrderStatus `json:"status"` // of the order
 	// GiveBack says why the money has to go back: it is in the books, and bought nothing. Empty when it paid the order.
 	GiveBack RefundOrigin `json:"giveBack,omitempty"`
+	// ByHand: an operator has dealt with this payment outside the books. Nothing was booked.
+	ByHand bool `json:"byHand,omitempty"`
 	// Opened lists the order's other attempts whose pay page is open somewhere: they may still be paid.
 	Opened []ID `json:"opened,omitempty"`
 }
@@ -35,30 +37,48 @@ type Settlement struct {
 func (s *Store) Settle(ctx context.Context, p Payment) (Settlement, error) {
 	var done Settlement
 	err := s.inTx(ctx, func(tx *gorm.DB) error {
-		record, fresh, err := s.markPaid(tx, p)
+		waits, err := lastCase(tx, p.PayNo)
 		if err != nil {
 			return err
 		}
-		done.OrderID = record.OrderID
-		order, err := first[Order](locked(tx).Where("id = ?", record.OrderID), CodeNotFound)
-		if err != nil {
+		if waits.closed() {
+			done, err = dealtWith(tx, p.PayNo)
 			return err
 		}
-		done.Status = order.Status
-		switch {
-		case fresh:
-			done.GiveBack, err = s.takePayment(tx, order, record)
-		case record.Status != PayUnpaid:
-			done.GiveBack = order.wantsNot(record.PayNo)
-		}
-		if err != nil {
+		if done, err = s.book(tx, p); err != nil {
 			return err
 		}
-		if fresh && done.GiveBack == "" {
+		return s.settleCase(tx, waits)
+	})
+	return done, err
+}
+
+// dealtWith says where the order of a payment stands that an operator has dealt with by hand.
+func dealtWith(tx *gorm.DB, payNo ID) (Settlement, error) {
+	order, err := first[Order](tx.Where("id = (select order_id from xc_pay_record where pay_no = ?)", payNo), CodePayRecordNotFound)
+	return Settlement{OrderID: order.ID, Status: order.Status, ByHand: true}, err
+}
+
+// book is the settling itself.
+func (s *Store) book(tx *gorm.DB, p Payment) (Settlement, error) {
+	record, fresh, err := s.markPaid(tx, p)
+	if err != nil {
+		return Settlement{}, err
+	}
+	order, err := first[Order](locked(tx).Where("id = ?", record.OrderID), CodeNotFound)
+	if err != nil {
+		return Settlement{}, err
+	}
+	done := Settlement{OrderID: order.ID, Status: order.Status, GiveBack: order.wantsNot(record.PayNo)}
+	if fresh {
+		if done.GiveBack, err = s.takePayment(tx, order, record); err != nil {
+			return done, err
+		}
+		if done.GiveBack == "" {
 			done.Status = OrderPaid
 		}
-		return live(tx, record.OrderID).Order("id").Pluck("pay_no", &done.Opened).Error
-	})
+	}
+	err = live(tx, order.ID).Order("id").Pluck("pay_no", &done.Opened).Error
 	return done, err
 }
 
@@ -116,13 +136,11 @@ func (s *Store) stillWanted(tx *gorm.DB, order Order, record PayRecord) (RefundO
 	return "", err
 }
 
-// markPaid moves the pay record to paid. fresh is false when this very trade had been noted before, and when the record
-// stays unpaid because an operator has dealt with its payment by hand.
+// markPaid moves the pay record to paid. fresh is false when this very trade had been noted before.
 func (s *Store) markPaid(tx *gorm.DB, p Payment) (record PayRecord, fresh bool, err error) {
 	var paid []PayRecord
 	err = tx.Model(&paid).Clauses(clause.Returning{}).
 		Where("pay_no = ? and status in ? and total_price = ?", p.PayNo, before(payTransitions, PayPaid), p.Amount).
-		Where("not exists (?)", dealtWithByHand(tx, p.PayNo)).
 		Updates(map[string]any{
 			"status": PayPaid, "out_pay_no": p.TradeNo, "pay_success_time": p.PaidAt,
 			"close_date": gorm.Expr("coalesce(close_date, ?)", s.now()),
@@ -140,13 +158,7 @@ func (s *Store) markPaid(tx *gorm.DB, p Payment) (record PayRecord, fresh bool, 
 	if err != nil {
 		return record, false, err
 	}
-	var byHand int64
-	if err := dealtWithByHand(tx, p.PayNo).Count(&byHand).Error; err != nil {
-		return record, false, err
-	}
 	switch {
-	case record.Status == PayUnpaid && byHand > 0:
-		return record, false, nil
 	case record.TotalPrice != p.Amount:
 		return record, false, Refuse(CodeAmountDiffers, "paid %s, asked %s", p.Amount, record.TotalPrice)
 	case record.OutPayNo == nil || *record.OutPayNo != p.TradeNo:

@@ -3,8 +3,12 @@ package models
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -63,6 +67,20 @@ func (s *Store) inTx(ctx context.Context, fn func(tx *gorm.DB) error) error {
 		return Refuse(CodeInvalid, "Postgres says %s: %s", fault.Code, fault.Message)
 	}
 	return err
+}
+
+// Unreachable says that Postgres did not answer, or could not work: the same request may succeed in a moment.
+func Unreachable(err error) bool {
+	var refused *pgconn.ConnectError
+	var network net.Error
+	var fault *pgconn.PgError
+	switch {
+	case errors.As(err, &fault):
+		return slices.Contains([]string{"08", "53", "57"}, fault.Code[:min(2, len(fault.Code))]) // connection, resources, operator
+	case errors.As(err, &refused), errors.As(err, &network), errors.Is(err, driver.ErrBadConn), errors.Is(err, io.ErrUnexpectedEOF):
+		return true
+	}
+	return false
 }
 
 const (

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
 
 	"coursepay/internal/devstack/devtest"
@@ -617,4 +618,18 @@ func TestTablesRefuseWhatMustNotBe(t *testing.T) {
 	r.OrderDescrip = "a\x00b"
 	_, err = b.CreateAttempt(t.Context(), r, b.now.Add(time.Minute))
 	requireRefused(t, err, models.CodeInvalid)
+}
+
+func TestBooksOutOfReachAreNoFaultOfTheRequest(t *testing.T) {
+	t.Parallel()
+	nobody, err := models.Open(t.Context(), "postgres://x:y@127.0.0.1:1/z", 2)
+	require.Nil(t, nobody)
+	require.True(t, models.Unreachable(err), "%v", err)
+	for _, code := range []string{"57P01", "53100", "08006"} {
+		require.True(t, models.Unreachable(fmt.Errorf("settle: %w", &pgconn.PgError{Code: code})), code)
+	}
+	for _, code := range []string{"23505", "22P02", "42P01", ""} {
+		require.False(t, models.Unreachable(&pgconn.PgError{Code: code}), code)
+	}
+	require.False(t, models.Unreachable(models.Refuse(models.CodeInvalid, "x")))
 }

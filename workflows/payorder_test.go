@@ -562,6 +562,21 @@ func TestDecisionThatCouldMeanTwoPaymentsDecidesNothing(t *testing.T) {
 	require.Empty(t, s.state().NeedsHelp)
 }
 
+// A payment that an operator has dealt with by hand is told again while a new code is out: that one stays.
+func TestPaymentThatWasDealtWithByHandEndsNothing(t *testing.T) {
+	second := models.Payment{PayNo: 201, TradeNo: "T2", Amount: 1_00}
+	s := newStory(t)
+	s.OnActivity(steps.Settle, mock.Anything, payment).
+		Return(models.Settlement{OrderID: orderID, Status: models.OrderUnpaid, ByHand: true}, nil).Once()
+	s.looks(models.Standing{Status: models.OrderUnpaid, Payable: true})
+	s.watchFor(time.Hour, nil)
+	s.OnActivity(steps.Settle, mock.Anything, second).Return(models.Settlement{OrderID: orderID, Status: models.OrderPaid}, nil).Once()
+	s.signal(0, workflows.SignalPaymentNotified, payment)
+	s.signal(time.Minute, workflows.SignalPaymentNotified, second)
+	s.run()
+	require.Equal(t, models.OrderPaid, s.state().OrderStatus)
+}
+
 // An operator's command arrives while the books are just refusing a payment that nobody has seen yet.
 func TestDecisionOfBeforeThePaymentWasParkedDecidesNothing(t *testing.T) {
 	s := newStory(t)

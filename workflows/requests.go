@@ -41,6 +41,7 @@ func (o *payOrder) requestPayment(ctx workflow.Context, r models.PayRequest) (mo
 			return code, o.offer(ctx, code)
 		}
 		o.state.OrderID, o.payable = code.OrderID, true // also where an earlier run left these attempts behind
+		o.keepWatch(ctx)
 		for _, payNo := range code.Opened {
 			closing, err := o.closeAtAlipay(ctx, payNo)
 			if err != nil {

@@ -255,5 +255,8 @@ func (o Options) books() string {
 	    select business_key1, business_key2, message_type from mq_message {messages}
 	    union all select business_key1, business_key2, message_type from mq_message_history {messages}
 	),
-	excused as (select pay_no from ops_attention where request_no is null and (decide_date is null or decision = 'close'))`)
+	excused as (
+	    select pay_no from (
+	        select distinct on (pay_no) pay_no, decide_date, decision from ops_attention where request_no is null order by pay_no, id desc
+	    ) latest where decide_date is null or decision = 'close')`)
 }

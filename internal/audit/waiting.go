@@ -51,6 +51,15 @@ var waitingChecks = []Check{
 			  and not exists (select from ops_attention w where w.request_no = r.request_no and w.decide_date is null)`,
 	},
 	{
+		Name:    "bill-agrees",
+		Meaning: "What differs between Alipay's bill and the books is looked at by a person: see the workflow reconcile-bill.",
+		Waits:   true,
+		query: `
+			select null::bigint as order_id, null::bigint as pay_no, format('bill of %s: %s, pay_no %s, trade_no %s, billed %s, booked %s. %s',
+			    f.bill_date, f.kind, f.pay_no, f.trade_no, f.billed, f.booked, f.detail)
+			from reconcile_finding f where f.resolve_date is null and f.create_date >= @since`,
+	},
+	{
 		Name:    "operator-decides",
 		Meaning: "What is parked waits for an operator: see GET /ops/attention.",
 		Waits:   true,

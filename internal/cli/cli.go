@@ -31,7 +31,8 @@ func newRoot() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.AddCommand(newAPICommand(), newWorkerCommand(), newMigrateCommand(), newSeedCommand(), newSandboxCommand(),
-		newTokenCommand(), newDLQCommand(), newDemoCommand(), newHealthcheckCommand(), newReconcileCommand(), newAuditCommand())
+		newTokenCommand(), newDLQCommand(), newDemoCommand(), newHealthcheckCommand(), newReconcileCommand(), newAuditCommand(), newChaosCommand(),
+		newBenchCommand())
 	root.AddCommand(newStackCommands()...)
 	return root
 }

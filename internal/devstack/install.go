@@ -64,8 +64,11 @@ func (b *builder) ensureCompiler(ctx context.Context) error {
 }
 
 // testPrograms are what the tests run beside our own: program and Debian package. Node.js and npm for Alipay's own client
-// (see internal/crosscheck; Debian 12's version 18 is new enough), curl and psql for the commands of docs/operations.md.
-var testPrograms = [][2]string{{"node", "nodejs"}, {"npm", "npm"}, {"curl", "curl"}, {"psql", "postgresql-client"}}
+// (see internal/crosscheck; Debian 12's version 18 is new enough) and axe-core, curl and psql for the commands of
+// docs/operations.md, chromium for the pages (see internal/browser).
+var testPrograms = [][2]string{
+	{"node", "nodejs"}, {"npm", "npm"}, {"curl", "curl"}, {"psql", "postgresql-client"}, {"chromium", "chromium"},
+}
 
 // ensureTestPrograms installs those of the testPrograms that are missing.
 func (b *builder) ensureTestPrograms(ctx context.Context) error {

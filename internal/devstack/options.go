@@ -34,6 +34,9 @@ type Options struct {
 	// Env are variables that differ from the stack's own. DATABASE_URL, AMQP_URL or TEMPORAL_ADDRESS among them name a
 	// service of somebody else, which is used and neither started nor stopped.
 	Env map[string]string
+	// AppEnv are variables of one of our processes alone, by its name (worker or api): DATABASE_URL and its like may lead
+	// it to a proxy before the stack's own service.
+	AppEnv map[string]map[string]string `json:",omitempty"`
 	// ServicesOnly leaves out our own processes.
 	ServicesOnly bool
 	// ForTests is for the services that all tests share: Temporal keeps everything in memory, RabbitMQ has its

@@ -138,7 +138,7 @@ func (s *Stack) assembleApps() (err error) {
 		return err
 	}
 	s.Worker, err = newApp(s.layout, AppSpec{
-		Name: "worker", Binary: s.options.Binary, Args: []string{"worker"}, Env: env,
+		Name: "worker", Binary: s.options.Binary, Args: []string{"worker"}, Env: s.appEnv("worker", env),
 		Ready: workerReady(s.Temporal, env["TEMPORAL_NAMESPACE"]),
 	})
 	if err != nil {
@@ -147,10 +147,17 @@ func (s *Stack) assembleApps() (err error) {
 	env = maps.Clone(env)
 	delete(env, "METRICS_ADDR") // the worker's; the API serves its metrics with everything else
 	s.API, err = newApp(s.layout, AppSpec{
-		Name: "api", Binary: s.options.Binary, Args: []string{"api"}, Port: ports.API, Env: env,
+		Name: "api", Binary: s.options.Binary, Args: []string{"api"}, Port: ports.API, Env: s.appEnv("api", env),
 		Ready: ReadyURL("http://" + loopback(ports.API) + "/readyz"),
 	})
 	return err
+}
+
+// appEnv is the settings as one of our processes gets them.
+func (s *Stack) appEnv(name string, env map[string]string) map[string]string {
+	env = maps.Clone(env)
+	maps.Copy(env, s.options.AppEnv[name])
+	return env
 }
 
 // Services lists the parts, those first that others need.

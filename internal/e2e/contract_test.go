@@ -15,11 +15,21 @@ import (
 // The original's front end reads these fields, and these types, by these names.
 func TestShapesThatTheFrontEndKnows(t *testing.T) {
 	t.Parallel()
+	for name, prefix := range map[string]string{"plain": "", "behind the proxy": "/api"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			testShapes(t, prefix)
+		})
+	}
+}
+
+func testShapes(t *testing.T, prefix string) {
+	t.Helper()
 	s := openShop(t, options{})
 	mine := s.token("52")
 	get := func(method, path, body string) map[string]any {
 		t.Helper()
-		status, text := s.call(method, "/api"+path, mine, "application/json", body)
+		status, text := s.call(method, prefix+path, mine, "application/json", body)
 		require.Equal(t, http.StatusOK, status, text)
 		var fields map[string]any
 		decoder := json.NewDecoder(strings.NewReader(text))
@@ -34,8 +44,6 @@ func TestShapesThatTheFrontEndKnows(t *testing.T) {
 		"id": id, "courseId": "^2$", "courseName": "Go", "userId": "^52$", "companyId": id, "orderType": "^700002$",
 		"createDate": date, "validDays": "^180$", "coursePrice": `^129\.00$`, "status": "^701002$", "learnStatus": "^702002$",
 	})
-	require.IsType(t, "", choice["id"], "64-bit ids are strings")
-	require.IsType(t, json.Number(""), choice["coursePrice"], "prices are numbers")
 
 	detail := `[{"goodsId":2,"goodsType":"60201","goodsName":"Go 微服务实战","goodsPrice":129,"goodsDetail":""}]`
 	body, err := json.Marshal(map[string]any{
@@ -81,46 +89,47 @@ const (
 	date = `^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$`
 )
 
-// requireShape wants exactly these fields, each of which matches its pattern.
+// requireShape wants exactly these fields. Each has a pattern that it matches: prices and days are numbers, all others are
+// strings, ids and counts too.
 func requireShape(t *testing.T, got map[string]any, want map[string]string) {
 	t.Helper()
 	require.ElementsMatch(t, slices.Collect(maps.Keys(want)), slices.Collect(maps.Keys(got)))
 	for name, pattern := range want {
 		text, ok := got[name].(string)
-		if number, isNumber := got[name].(json.Number); isNumber {
-			text, ok = number.String(), true
+		if isNumber := slices.Contains([]string{"coursePrice", "totalPrice", "validDays"}, name); isNumber {
+			var number json.Number
+			number, ok = got[name].(json.Number)
+			text = number.String()
 		}
-		if ok {
+		if pattern != "" {
+			require.True(t, ok, "%s is a %T", name, got[name])
 			require.Regexp(t, pattern, text, name)
 		}
 	}
 }
 
-func TestDescriptionListsEveryPath(t *testing.T) {
+func TestAnswersAreForTheCallerAlone(t *testing.T) {
 	t.Parallel()
 	s := openShop(t, options{idle: true})
-	status, text := s.call(http.MethodGet, "/openapi.json", "", "", "")
+	for _, path := range []string{"/content/courses", "/orders/my", "/ops/attention", "/nothing/here"} {
+		_, _, header := s.callFull(http.MethodGet, path, s.token("52"), "", "")
+		require.Equal(t, "no-store", header.Get("Cache-Control"), path)
+		require.Equal(t, "nosniff", header.Get("X-Content-Type-Options"), path)
+	}
+	for _, path := range []string{"/api/api/orders/my", "/ORDERS/MY", "/API/orders/my"} {
+		status, _ := s.call(http.MethodGet, path, s.token("52"), "", "")
+		require.Equal(t, http.StatusNotFound, status, path)
+	}
+}
+
+// A link that is only asked about, as chat programs do, opens no pay page.
+func TestHeadOpensNothing(t *testing.T) {
+	t.Parallel()
+	s := openShop(t, options{})
+	_, record := s.codeFor("52")
+	status, _ := s.call(http.MethodHead, "/orders/requestpay?payNo="+record.PayNo, "", "", "")
 	require.Equal(t, http.StatusOK, status)
-	var described struct {
-		OpenAPI string
-		Paths   map[string]map[string]any
-	}
-	require.NoError(t, json.Unmarshal([]byte(text), &described))
-	require.True(t, strings.HasPrefix(described.OpenAPI, "3.1"))
-	var paths []string
-	for path, methods := range described.Paths {
-		for method := range methods {
-			paths = append(paths, strings.ToUpper(method)+" "+path)
-		}
-	}
-	require.ElementsMatch(t, []string{
-		"GET /content/materials", "POST /learning/choosematerial/{id}", "GET /learning/mymaterials",
-		"GET /content/courses", "GET /content/courses/{id}", "POST /learning/choosecourse/{id}",
-		"POST /learning/choosecourse/learnstatus/{id}", "GET /learning/mycoursetable", "POST /orders/generatepaycode",
-		"GET /orders/requestpay", "GET /orders/payresult", "GET /orders/events", "POST /orders/receivenotify", "POST /orders/paynotify",
-		"GET /orders/my", "GET /orders/{id}", "POST /orders/{id}/cancel", "POST /orders/{id}/refunds", "GET /orders/{id}/refunds",
-		"GET /ops/attention", "GET /ops/orders/{id}", "GET /ops/orders", "POST /ops/decisions", "GET /demo/users", "POST /demo/login",
-	}, paths)
+	require.Zero(t, s.count(`select count(*) from xc_pay_record where open_date is not null`))
 }
 
 func TestPhoneGetsAPageItCanRead(t *testing.T) {

@@ -13,7 +13,6 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/client"
 
-	"coursepay/internal/auth"
 	"coursepay/internal/buyer"
 	"coursepay/models"
 	"coursepay/workflows"
@@ -22,9 +21,7 @@ import (
 // asOps calls as an operator; into may be nil. It returns the status and, of a refusal, the code.
 func (s *shop) asOps(method, path, key string, body, into any) (int, string) {
 	s.t.Helper()
-	token, err := auth.Issue([]byte(jwtSecret), auth.User{ID: "operator-1", Ops: true}, time.Hour, time.Now())
-	require.NoError(s.t, err)
-	return s.ask(token, method, path, key, body, into)
+	return s.ask(s.opsToken(), method, path, key, body, into)
 }
 
 // ask sends JSON under an Idempotency-Key and reads the answer.
@@ -42,7 +39,7 @@ func (s *shop) ask(token, method, path, key string, body, into any) (int, string
 	if body == nil {
 		request.Body, request.ContentLength = http.NoBody, 0
 	}
-	response, err := http.DefaultClient.Do(request)
+	response, err := s.web.Do(request)
 	require.NoError(s.t, err)
 	defer func() { _ = response.Body.Close() }()
 	answer, err := io.ReadAll(response.Body)

@@ -114,7 +114,7 @@ func (s *shop) askEvents(api, payNo string, headers ...string) *http.Response {
 	for i := 0; i < len(headers); i += 2 {
 		request.Header.Set(headers[i], headers[i+1])
 	}
-	response, err := http.DefaultClient.Do(request)
+	response, err := s.web.Do(request)
 	require.NoError(s.t, err)
 	s.t.Cleanup(func() { _ = response.Body.Close() })
 	return response

@@ -240,8 +240,8 @@ func TestHoleBillURL(t *testing.T) {
 	claim.Store(good)
 	done, run, err := s.reconcile(workflows.ReconcileInput{Bill: true, Date: day})
 	require.NoError(t, err)
-	require.Len(t, done.Bill.Findings, 2, "that day has a refused bill too")
-	require.Equal(t, models.FindingNotProved, done.Bill.Findings[1].Kind)
+	require.Len(t, done.Bill.Findings, 1, "the refused bill is no finding any more")
+	require.Equal(t, models.FindingNotProved, done.Bill.Findings[0].Kind)
 	require.True(t, s.needsOperator(run))
 	s.untouched()
 }

@@ -13,6 +13,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"io"
 	"log/slog"
 	"maps"
@@ -34,6 +35,7 @@ import (
 
 	"coursepay/activities"
 	"coursepay/api"
+	apiclient "coursepay/client"
 	"coursepay/internal/alipay"
 	"coursepay/internal/auth"
 	"coursepay/internal/buyer"
@@ -69,6 +71,9 @@ type shop struct {
 	quit    func() // stops the worker
 
 	namespace string
+
+	honest *honest      // judges the answers
+	web    *http.Client // whose requests are judged
 }
 
 // options of a shop; the zero value is the usual one.
@@ -92,6 +97,8 @@ func openShop(t *testing.T, o options) *shop {
 		o.poll = []time.Duration{time.Hour} // callbacks alone, unless the test is about polling
 	}
 	s := &shop{t: t, keys: t.TempDir(), amqp: devtest.AMQP(t)}
+	s.honest = newHonest(s)
+	s.web = &http.Client{Transport: s.honest}
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	s.openBooks(log)
 	s.dialEngine(log)
@@ -220,14 +227,34 @@ func (s *shop) token(user string) string {
 	return token
 }
 
-func (s *shop) learner(user string) *buyer.Learner { return buyer.NewLearner(s.api, s.token(user)) }
+func (s *shop) learner(user string) *buyer.Learner {
+	return &buyer.Learner{Client: apiclient.New(apiclient.Config{
+		URL: s.api, Token: apiclient.StaticToken(s.token(user)), HTTP: s.web, Tries: 1,
+	})}
+}
+
+// operator calls as an operator.
+func (s *shop) operator() *apiclient.Client {
+	return apiclient.New(apiclient.Config{URL: s.api, Token: apiclient.StaticToken(s.opsToken()), HTTP: s.web, Tries: 1})
+}
+
+func (s *shop) opsToken() string {
+	token, err := auth.Issue([]byte(jwtSecret), auth.User{ID: "operator-1", Ops: true}, time.Hour, time.Now())
+	require.NoError(s.t, err)
+	return token
+}
 
 // codeFor chooses the paid course for the user and asks for a code.
 func (s *shop) codeFor(user string) (buyer.Choice, buyer.PayRecord) {
 	s.t.Helper()
 	choice, err := s.learner(user).Choose(s.t.Context(), course)
 	require.NoError(s.t, err)
-	record, err := s.learner(user).RequestCode(s.t.Context(), choice)
+	var record buyer.PayRecord
+	waitFor(func() bool { // a machine that is busy may answer "try again"
+		record, err = s.learner(user).RequestCode(s.t.Context(), choice)
+		refusal, refused := errors.AsType[*buyer.Refusal](err)
+		return !refused || refusal.Status != http.StatusServiceUnavailable
+	})
 	require.NoError(s.t, err)
 	return choice, record
 }
@@ -355,7 +382,7 @@ func (s *shop) callFull(method, path, token, contentType, body string) (int, str
 	if contentType != "" {
 		request.Header.Set("Content-Type", contentType)
 	}
-	response, err := http.DefaultClient.Do(request)
+	response, err := s.web.Do(request)
 	require.NoError(s.t, err)
 	defer func() { _ = response.Body.Close() }()
 	text, err := io.ReadAll(response.Body)

@@ -38,6 +38,7 @@ create table ops_attention (
     note        varchar(255)   not null default '',
     constraint ops_attention_decided check ((decide_date is null) = (decision is null))
 );
+create index ops_attention_open_of_order on ops_attention (order_id) where decide_date is null;
 create index ops_attention_of_pay_no on ops_attention (pay_no);
 create unique index ops_attention_one_open on ops_attention (workflow_id, pay_no) where decide_date is null;
 
@@ -87,6 +88,8 @@ create table reconcile_finding (
     booked      numeric(12, 2), -- what our books say
     detail      varchar(512) not null default '',
     create_date timestamptz  not null,
+    found_date  timestamptz  not null, -- by the last comparison that found it
+    resolve_date timestamptz,          -- when a later comparison did not find it any more
     constraint reconcile_finding_once unique (bill_date, kind, pay_no, trade_no, request_no)
 );
 

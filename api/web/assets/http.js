@@ -83,10 +83,14 @@ function keepTime(response) {
   if (told && Math.abs(told - now()) > 2000) ahead = told - Date.now(); // the header counts whole seconds
 }
 
+// showBanner lays the banner over everything, an open dialog and its dimmed ground too.
 function showBanner() {
   const banner = document.getElementById('banner');
   banner.hidden = away.size === 0;
-  if (!banner.hidden && banner.textContent !== t('reconnecting')) banner.textContent = t('reconnecting');
+  if (banner.hidden) return;
+  if (banner.textContent !== t('reconnecting')) banner.textContent = t('reconnecting');
+  if (document.querySelector('dialog')) banner.hidePopover();
+  if (!banner.matches(':popover-open')) banner.showPopover();
 }
 
 // pause waits, unless the signal ends it early by an error.
