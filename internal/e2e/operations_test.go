@@ -218,7 +218,7 @@ func tryParkedRefund(t *testing.T, heading string) {
 	bothTools(func(tool string) {
 		record, refund := parked("close by " + tool)
 		d.run(tool, `"action":"close"`)
-		s.eventually(1, `select count(*) from xc_refund_record where status = 'closed' and note = 'paid by bank transfer' and request_no = $1`, refund.OutRequestNo)
+		s.eventually(1, `select count(*) from xc_refund_record where status = 'closed' and note = 'the learner changed her mind' and request_no = $1`, refund.OutRequestNo)
 		require.Equal(t, 1, s.count(`select count(*) from xc_orders where status = '600002' and id = $1`, record.OrderID))
 		s.refund(record.OrderID, "", map[string]any{"reason": "under another number"})
 		s.eventually(1, `select count(*) from xc_orders where status = '600004' and id = $1`, record.OrderID)
@@ -350,8 +350,8 @@ func tryDeadLetters(t *testing.T, heading string) {
 	s.exec(`alter table xc_course_tables rename to hidden`)
 	s.tell("m1", one)
 	s.tell("m2", all)
-	out := d.until("2 messages in paynotify_queue.dlq", "dlq list")
-	require.Contains(t, out, "m1")
+	d.until("m1\t", "dlq list") // beside them, perhaps, the orders' own messages: the subscriber may not have had them yet
+	out := d.until("m2\t", "dlq list")
 	require.Contains(t, out, one.ID)
 	require.Contains(t, out, "xc_course_tables", "why it failed")
 	require.Contains(t, d.run("dlq list", "material"), "0 messages in paynotify_material_queue.dlq")
@@ -359,7 +359,7 @@ func tryDeadLetters(t *testing.T, heading string) {
 	require.Contains(t, d.with("MESSAGE_ID", "m1").run("dlq replay", "MESSAGE_ID"), "1 messages replayed")
 	s.enrolled("one")
 	require.Zero(t, s.count(`select count(*) from xc_course_tables where user_id = 'all'`))
-	require.Contains(t, d.run("dlq replay"), "1 messages replayed")
+	require.Regexp(t, `[1-3] messages replayed`, d.run("dlq replay"))
 	s.enrolled("all")
 	d.until("0 messages in paynotify_queue.dlq", "dlq list")
 }
