@@ -219,7 +219,7 @@ func TestWhoMayRefund(t *testing.T) {
 }
 
 // The refund was carried out and the answer lost; parallel refunds ask for more than there is; a repeat asks for another
-// amount. Red: each try under a number of its own; the sum not checked under the order's lock.
+// amount. Red: each try under a number of its own.
 func TestHoleDoubleRefund(t *testing.T) {
 	t.Parallel()
 	s := openShop(t, options{alipayWithin: 3 * time.Second})
@@ -252,8 +252,7 @@ func TestHoleDoubleRefund(t *testing.T) {
 	s.booksBalance()
 }
 
-// An old TRADE_SUCCESS comes after we have given the money back. Red: Settle moves a refunded record; Fulfil looks at no
-// status.
+// An old TRADE_SUCCESS comes after we have given the money back. Red: Settle moves a refunded record.
 func TestHoleOldSuccessAfterOurRefund(t *testing.T) {
 	t.Parallel()
 	s := openShop(t, options{})
@@ -356,6 +355,7 @@ func TestCancel(t *testing.T) {
 func TestHoleCancelledBeforeTheScanAndPaidAfterIt(t *testing.T) {
 	t.Parallel()
 	s := openShop(t, options{poll: []time.Duration{200 * time.Millisecond}})
+	s.faults(`{"notify":{"drop":1}}`)
 	_, record := s.codeFor("52")
 	phone, cashier := s.open(record)
 	status, _ := s.ask(s.token("52"), http.MethodPost, "/orders/"+record.OrderID+"/cancel", "", nil, nil)
