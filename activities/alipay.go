@@ -16,11 +16,22 @@ func PaymentOf(payNo models.ID, t models.Trade) models.Payment {
 
 // AskAlipay queries one attempt's trade.
 func (a *Activities) AskAlipay(ctx context.Context, payNo models.ID) (models.Trade, error) {
-	trade, err := a.cfg.Gateway.QueryTrade(ctx, payNo.String())
-	if trade.Status.Paid() && trade.PaidAt.IsZero() {
-		trade.PaidAt = a.cfg.Now() // Alipay may leave out send_pay_date; validity must start somewhere
-	}
+	trade, err := queryTrade(ctx, a.cfg.Gateway, payNo, a.cfg.Now)
 	return trade, retryableOrFinal(err)
+}
+
+// queryTrade asks about one attempt's trade. Alipay may leave out when it was paid; validity must start somewhere.
+func queryTrade(ctx context.Context, alipay tradeQuerier, payNo models.ID, now func() time.Time) (models.Trade, error) {
+	trade, err := alipay.QueryTrade(ctx, payNo.String())
+	if trade.Status.Paid() && trade.PaidAt.IsZero() {
+		trade.PaidAt = now()
+	}
+	return trade, err
+}
+
+// tradeQuerier is what asking about a trade needs of Alipay.
+type tradeQuerier interface {
+	QueryTrade(ctx context.Context, payNo string) (models.Trade, error)
 }
 
 // Closing is what became of an attempt that was to be closed at Alipay.

@@ -197,7 +197,7 @@ func (c *comparison) handOver(ctx context.Context, row models.BillRow, record mo
 	if err != nil || known {
 		return err
 	}
-	trade, err := c.ask(ctx, record.PayNo)
+	trade, err := queryTrade(ctx, c.cfg.Alipay, record.PayNo, c.cfg.Now)
 	if err != nil {
 		return err
 	}

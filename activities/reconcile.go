@@ -154,7 +154,7 @@ func (r *Reconciler) wake(ctx context.Context, o models.Order) (payments int, er
 		if attempt.OpenDate == nil {
 			continue // Alipay cannot know it
 		}
-		trade, err := r.ask(ctx, attempt.PayNo)
+		trade, err := queryTrade(ctx, r.cfg.Alipay, attempt.PayNo, r.cfg.Now)
 		if err == nil && trade.Status.Paid() {
 			if err = r.cfg.Stories.TellPayment(ctx, o, PaymentOf(attempt.PayNo, trade)); err == nil {
 				payments++
@@ -168,14 +168,6 @@ func (r *Reconciler) wake(ctx context.Context, o models.Order) (payments int, er
 		return payments, errors.Join(unanswered...)
 	}
 	return 0, r.cfg.Stories.LookAgain(ctx, o)
-}
-
-func (r *Reconciler) ask(ctx context.Context, payNo models.ID) (models.Trade, error) {
-	trade, err := r.cfg.Alipay.QueryTrade(ctx, payNo.String())
-	if trade.Status.Paid() && trade.PaidAt.IsZero() {
-		trade.PaidAt = r.cfg.Now()
-	}
-	return trade, err
 }
 
 func (r *Reconciler) tell(ctx context.Context, orderID models.ID, p models.Payment) error {

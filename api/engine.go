@@ -7,7 +7,6 @@ import (
 
 	"github.com/google/uuid"
 	"go.temporal.io/api/common/v1"
-	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
@@ -22,19 +21,17 @@ const answerWithin = 10 * time.Second
 
 // requestPayment asks the order's workflow for a code, and starts it if it is not there.
 func (s *Server) requestPayment(ctx context.Context, r models.PayRequest) (code models.PayCode, err error) {
-	start := s.temporal.NewWithStartWorkflowOperation(
-		s.startOptions(r.OrderType, r.OutBusinessID, r.UserID), workflows.PayOrder,
-		workflows.PayOrderInput{OrderType: r.OrderType, OutBusinessID: r.OutBusinessID, UserID: r.UserID})
-	err = s.updateWithStart(ctx, start, workflows.UpdateRequestPayment, r, &code)
+	key := models.OrderKey{OrderType: r.OrderType, OutBusinessID: r.OutBusinessID}
+	err = s.updateWithStart(ctx, workflows.StartPayOrder(s.taskQueue, key, r.UserID), workflows.UpdateRequestPayment, r, &code)
 	return code, err
 }
 
 // updateWithStart sends an update to a workflow, starts it if it is not there, and waits for the answer.
-func (s *Server) updateWithStart(ctx context.Context, start client.WithStartWorkflowOperation, update string, arg, into any) error {
+func (s *Server) updateWithStart(ctx context.Context, start workflows.Start, update string, arg, into any) error {
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
 	handle, err := s.temporal.UpdateWithStartWorkflow(ctx, client.UpdateWithStartWorkflowOptions{
-		StartWorkflowOperation: start,
+		StartWorkflowOperation: s.temporal.NewWithStartWorkflowOperation(start.Options, start.Type, start.Input),
 		UpdateOptions: client.UpdateWorkflowOptions{
 			// An id of its own: Temporal keeps an update's failure under its id, and a repeat shall be tried anew. The
 			// repeat of a request that succeeded is known by its own number, in the books.
@@ -88,13 +85,7 @@ func (s *Server) cancelOrder(ctx context.Context, order models.Order) error {
 
 // requestRefund starts the refund's workflow and returns the refund once it is in the books. A repeat finds the same.
 func (s *Server) requestRefund(ctx context.Context, r models.RefundRequest) (refund models.Refund, err error) {
-	start := s.temporal.NewWithStartWorkflowOperation(client.StartWorkflowOptions{
-		ID:                       workflows.RefundID(r.OrderID, r.RequestNo),
-		TaskQueue:                s.taskQueue,
-		WorkflowIDConflictPolicy: enums.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
-		StaticSummary:            "退款 · refund of " + r.PayNo.String(),
-	}, workflows.Refund, r)
-	err = s.updateWithStart(ctx, start, workflows.UpdateRequestRefund, r, &refund)
+	err = s.updateWithStart(ctx, workflows.StartRefund(s.taskQueue, r), workflows.UpdateRequestRefund, r, &refund)
 	return refund, err
 }
 
@@ -107,21 +98,9 @@ func (s *Server) notifyPayment(ctx context.Context, order models.Order, p models
 func (s *Server) signal(ctx context.Context, order models.Order, name string, arg any) error {
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
-	_, err := s.temporal.SignalWithStartWorkflow(ctx,
-		workflows.PayOrderID(order.OrderType, order.OutBusinessID), name, arg,
-		s.startOptions(order.OrderType, order.OutBusinessID, order.UserID), workflows.PayOrder,
-		workflows.PayOrderInput{OrderType: order.OrderType, OutBusinessID: order.OutBusinessID, UserID: order.UserID})
+	start := workflows.StartPayOrder(s.taskQueue, order.Key(), order.UserID)
+	_, err := s.temporal.SignalWithStartWorkflow(ctx, start.Options.ID, name, arg, start.Options, start.Type, start.Input)
 	return engineError(err)
-}
-
-func (s *Server) startOptions(t models.OrderType, outBusinessID, userID string) client.StartWorkflowOptions {
-	return client.StartWorkflowOptions{
-		ID:                       workflows.PayOrderID(t, outBusinessID),
-		TaskQueue:                s.taskQueue,
-		WorkflowIDConflictPolicy: enums.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
-		StaticSummary:            "订单 · order for " + outBusinessID,
-		TypedSearchAttributes:    temporal.NewSearchAttributes(workflows.AttrUserID.ValueSet(userID)),
-	}
 }
 
 // engineError keeps the refusals that a workflow gives; everything else means that the engine did not answer now. The

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -61,7 +60,7 @@ func (in *payCodeRequest) payRequest(userID string) (models.PayRequest, error) {
 		RequestID: requestID(userID, in.IdempotencyKey), UserID: userID, OrderType: b.OrderType,
 		OutBusinessID: b.OutBusinessID, TotalPrice: models.Money(b.TotalPrice), OrderDescrip: b.OrderDescrip,
 	}
-	if strings.ContainsRune(b.OrderDescrip, 0) {
+	if !storable(b.OrderDescrip) {
 		return r, models.Refuse(models.CodeInvalid, "orderDescrip holds a NUL")
 	}
 	if b.OrderDetail == "" {

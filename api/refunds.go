@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"net/http"
-	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -93,7 +92,7 @@ func (s *Server) refundRequest(ctx context.Context, in *refundRequest) (models.R
 	if err != nil {
 		return models.RefundRequest{}, err
 	}
-	if strings.ContainsRune(in.Body.Reason, 0) {
+	if !storable(in.Body.Reason) {
 		return models.RefundRequest{}, models.Refuse(models.CodeInvalid, "reason holds a NUL")
 	}
 	r := models.RefundRequest{

@@ -2,7 +2,6 @@ package models
 
 import (
 	"context"
-	"strings"
 	"time"
 
 	"gorm.io/gorm"
@@ -69,8 +68,8 @@ func (Finding) TableName() string { return "reconcile_finding" }
 
 // KeepFinding notes a difference, as one row however often a day is compared.
 func (s *Store) KeepFinding(ctx context.Context, f Finding) error {
-	f.PayNo, f.TradeNo, f.RequestNo = plain(f.PayNo, 64), plain(f.TradeNo, 64), plain(f.RequestNo, 64)
-	f.Detail, f.CreateDate, f.FoundDate = plain(f.Detail, 512), s.now(), s.now()
+	f.PayNo, f.TradeNo, f.RequestNo = cut(f.PayNo, 64), cut(f.TradeNo, 64), cut(f.RequestNo, 64)
+	f.Detail, f.CreateDate, f.FoundDate = cut(f.Detail, 512), s.now(), s.now()
 	return s.db.WithContext(ctx).Clauses(clause.OnConflict{
 		OnConstraint: "reconcile_finding_once",
 		DoUpdates: append(clause.AssignmentColumns([]string{"billed", "booked", "detail", "found_date"}),
@@ -82,11 +81,6 @@ func (s *Store) KeepFinding(ctx context.Context, f Finding) error {
 func (s *Store) ResolveFindings(ctx context.Context, day string, begun time.Time) error {
 	return s.db.WithContext(ctx).Model(&Finding{}).
 		Where("bill_date = ? and resolve_date is null and found_date < ?", day, begun).Update("resolve_date", s.now()).Error
-}
-
-// plain makes text out of what a file said: whatever Postgres would not take is left out.
-func plain(text string, most int) string {
-	return cut(strings.ReplaceAll(strings.ToValidUTF8(text, ""), "\x00", ""), most)
 }
 
 // Findings lists what was found for a day and is not resolved, the oldest first, at most limit of it, and counts all.

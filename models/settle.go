@@ -274,6 +274,6 @@ func (s *Store) MessageFailed(ctx context.Context, id ID, reason string) error {
 
 // cut makes text fit a column: at most so many characters, and none that Postgres does not take.
 func cut(text string, most int) string {
-	runes := []rune(strings.ToValidUTF8(strings.ReplaceAll(text, "\x00", ""), "\uFFFD"))
+	runes := []rune(strings.ToValidUTF8(strings.ReplaceAll(text, "\x00", ""), ""))
 	return string(runes[:min(len(runes), most)])
 }

@@ -96,6 +96,11 @@ type OrderKey struct {
 	OutBusinessID string    `json:"outBusinessId"`
 }
 
+// Key is the order's name.
+func (o *Order) Key() OrderKey {
+	return OrderKey{OrderType: o.OrderType, OutBusinessID: o.OutBusinessID}
+}
+
 // OrderGoods is a row of xc_orders_goods.
 type OrderGoods struct {
 	ID          ID

@@ -3,9 +3,7 @@ package worker
 import (
 	"context"
 
-	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/client"
-	"go.temporal.io/sdk/temporal"
 
 	"coursepay/models"
 	"coursepay/workflows"
@@ -28,21 +26,14 @@ func (s Stories) LookAgain(ctx context.Context, o models.Order) error {
 }
 
 func (s Stories) signalOrder(ctx context.Context, o models.Order, signal string, arg any) error {
-	id := workflows.PayOrderID(o.OrderType, o.OutBusinessID)
-	_, err := s.Temporal.SignalWithStartWorkflow(ctx, id, signal, arg, client.StartWorkflowOptions{
-		ID: id, TaskQueue: s.TaskQueue,
-		StaticSummary:         "订单 · order for " + o.OutBusinessID,
-		TypedSearchAttributes: temporal.NewSearchAttributes(workflows.AttrUserID.ValueSet(o.UserID)),
-	}, workflows.PayOrder, workflows.PayOrderInput{OrderType: o.OrderType, OutBusinessID: o.OutBusinessID, UserID: o.UserID})
+	start := workflows.StartPayOrder(s.TaskQueue, o.Key(), o.UserID)
+	_, err := s.Temporal.SignalWithStartWorkflow(ctx, start.Options.ID, signal, arg, start.Options, start.Type, start.Input)
 	return err
 }
 
 // ResumeRefund starts the workflow of a refund; one that runs is left alone.
 func (s Stories) ResumeRefund(ctx context.Context, r models.RefundRequest) error {
-	_, err := s.Temporal.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
-		ID: workflows.RefundID(r.OrderID, r.RequestNo), TaskQueue: s.TaskQueue,
-		WorkflowIDConflictPolicy: enums.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
-		StaticSummary:            "退款 · refund " + r.RequestNo,
-	}, workflows.Refund, r)
+	start := workflows.StartRefund(s.TaskQueue, r)
+	_, err := s.Temporal.ExecuteWorkflow(ctx, start.Options, start.Type, start.Input)
 	return err
 }

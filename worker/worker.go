@@ -51,20 +51,26 @@ func Run(ctx context.Context, cfg Config) error {
 	return group.Wait()
 }
 
-func runTemporal(ctx context.Context, cfg Config) error {
-	failed := make(chan error, 1)
-	w := worker.New(cfg.Temporal, cfg.TaskQueue, worker.Options{
+// Options is how our worker works; the bench works the same way.
+func Options() worker.Options {
+	return worker.Options{
 		WorkerStopTimeout:                  stopWithin,
 		MaxConcurrentWorkflowTaskPollers:   4 * runtime.GOMAXPROCS(0),
 		MaxConcurrentActivityTaskPollers:   4 * runtime.GOMAXPROCS(0),
 		MaxConcurrentActivityExecutionSize: 200,
-		OnFatalError: func(err error) {
-			select {
-			case failed <- err:
-			default: // one is enough to stop
-			}
-		},
-	})
+	}
+}
+
+func runTemporal(ctx context.Context, cfg Config) error {
+	failed := make(chan error, 1)
+	options := Options()
+	options.OnFatalError = func(err error) {
+		select {
+		case failed <- err:
+		default: // one is enough to stop
+		}
+	}
+	w := worker.New(cfg.Temporal, cfg.TaskQueue, options)
 	Register(w, cfg.Activities, cfg.Reconciler)
 	if err := w.Start(); err != nil {
 		return fmt.Errorf("start worker: %w", err)

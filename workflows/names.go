@@ -12,8 +12,9 @@ import (
 const (
 	TaskQueue = "coursepay"
 
-	PayOrder = "PayOrderWorkflow"
-	Refund   = "RefundWorkflow"
+	PayOrder  = "PayOrderWorkflow"
+	Refund    = "RefundWorkflow"
+	Reconcile = "ReconcileWorkflow"
 
 	// WatchActivity is the activity that looks for a payment by asking. Resetting it makes it look soon.
 	WatchActivity = "WatchPayment"

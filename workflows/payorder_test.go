@@ -586,11 +586,39 @@ func TestDecisionOfBeforeThePaymentWasParkedDecidesNothing(t *testing.T) {
 	s.looks(models.Standing{Status: models.OrderClosed})
 	s.signal(0, workflows.SignalPaymentNotified, payment)
 	s.signal(time.Second, workflows.SignalOperator, workflows.Operator{Action: workflows.ActionClose})
+	waited := false
 	s.RegisterDelayedCallback(func() {
+		waited = true
 		require.NotEmpty(t, s.state().NeedsHelp)
 		s.SignalWorkflow(workflows.SignalOperator, workflows.Operator{Action: workflows.ActionClose})
 	}, time.Hour)
 	s.run()
+	require.True(t, waited)
+}
+
+// The story waits for an operator when a request finds a page that an earlier run had left open.
+func TestPagesLeftOpenAreWatchedWhileAPaymentIsParked(t *testing.T) {
+	odd := models.Payment{PayNo: 199, TradeNo: "T0", Amount: 2}
+	s := newStory(t)
+	s.OnActivity(steps.Settle, mock.Anything, odd).Return(models.Settlement{},
+		temporal.NewNonRetryableApplicationError("odd", string(models.CodeAmountDiffers), nil)).Once()
+	s.parks(odd.PayNo)
+	s.OnActivity(steps.CreateAttempt, mock.Anything, mock.Anything).
+		Return(models.PayCode{OrderID: orderID, Opened: []models.ID{payNo}}, nil).Once()
+	s.OnActivity(steps.CloseAttempt, mock.Anything, payNo).Return(activities.Closing{}, errors.New("Alipay is down"))
+	s.watchFor(time.Minute, &payment)
+	s.settlesOnce()
+	s.looks(models.Standing{Status: models.OrderPaid})
+	s.signal(0, workflows.SignalPaymentNotified, odd)
+	s.ask(time.Minute, workflows.UpdateRequestPayment, request)
+	waited := false
+	s.RegisterDelayedCallback(func() {
+		waited = true
+		require.Equal(t, models.OrderPaid, s.state().OrderStatus)
+		s.SignalWorkflow(workflows.SignalOperator, workflows.Operator{Action: workflows.ActionClose})
+	}, time.Hour)
+	s.run()
+	require.True(t, waited)
 }
 
 // A story that was ended by hand while a payment was parked: the decision starts it again, and finds the payment.

@@ -12,9 +12,6 @@ import (
 	"coursepay/models"
 )
 
-// Reconcile is a workflow type.
-const Reconcile = "ReconcileWorkflow"
-
 // ReconcileInput says what to look through; without either, nothing.
 type ReconcileInput struct {
 	Sweep bool   `json:"sweep,omitempty"`

@@ -169,7 +169,7 @@ func startRefund(ctx workflow.Context, request models.RefundRequest) error {
 	ctx = workflow.WithChildOptions(ctx, workflow.ChildWorkflowOptions{
 		WorkflowID:        RefundID(request.OrderID, request.RequestNo),
 		ParentClosePolicy: enums.PARENT_CLOSE_POLICY_ABANDON,
-		StaticSummary:     "退款 · refund of " + request.PayNo.String(),
+		StaticSummary:     refundSummary(request),
 	})
 	err := workflow.ExecuteChildWorkflow(ctx, RefundWorkflow, request).GetChildWorkflowExecution().Get(ctx, nil)
 	if temporal.IsWorkflowExecutionAlreadyStartedError(err) {

@@ -3,7 +3,6 @@ package bench
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"sync"
 	"time"
 
@@ -13,6 +12,8 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
+
+	ours "coursepay/worker"
 )
 
 // The skeleton is what Temporal alone can do on this machine: a workflow with the messages and activities of a promptly
@@ -63,13 +64,7 @@ type skeleton struct {
 // newSkeleton starts the worker. caller and forWorker are two connections, as the API and our worker have.
 func newSkeleton(caller, forWorker client.Client, run string) (*skeleton, error) {
 	s := &skeleton{client: caller, run: run, done: map[string]chan time.Time{}}
-	// The options of our own worker, in worker/worker.go.
-	s.worker = worker.New(forWorker, skeletonQueue, worker.Options{
-		WorkerStopTimeout:                  20 * time.Second,
-		MaxConcurrentWorkflowTaskPollers:   4 * runtime.GOMAXPROCS(0),
-		MaxConcurrentActivityTaskPollers:   4 * runtime.GOMAXPROCS(0),
-		MaxConcurrentActivityExecutionSize: 200,
-	})
+	s.worker = worker.New(forWorker, skeletonQueue, ours.Options())
 	s.worker.RegisterWorkflowWithOptions(skeletonStory, workflow.RegisterOptions{Name: "BenchSkeleton"})
 	s.worker.RegisterActivityWithOptions(s.settle, activity.RegisterOptions{Name: "settle"})
 	if err := s.worker.Start(); err != nil {

@@ -2,20 +2,15 @@ package browser
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/gofrs/flock"
 	"github.com/stretchr/testify/require"
 
-	"coursepay/internal/devstack"
+	"coursepay/internal/devstack/devtest"
 )
 
 // violation is a rule of axe-core that a page breaks, with the first places where it does.
@@ -68,55 +63,14 @@ func (p *tab) accessible(name string) {
 	}
 }
 
-// axe is the script of axe-core, which npm installs once for each node/package-lock.json.
+// axe is the script of axe-core.
 var axe = sync.OnceValues(func() (string, error) {
-	shared, err := devstack.SharedDir()
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	defer cancel()
+	dir, err := devtest.NodeModules(ctx, "node")
 	if err != nil {
-		return "", err
-	}
-	lockText, err := os.ReadFile(filepath.Join("node", "package-lock.json"))
-	if err != nil {
-		return "", err
-	}
-	sum := sha256.Sum256(lockText)
-	dir := filepath.Join(shared, "node", hex.EncodeToString(sum[:8]))
-	if err := installOnce(dir); err != nil {
 		return "", err
 	}
 	script, err := os.ReadFile(filepath.Join(dir, "node_modules", "axe-core", "axe.min.js"))
 	return string(script), err
 })
-
-func installOnce(dir string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
-	defer cancel()
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-		return err
-	}
-	lock := flock.New(dir + ".lock")
-	if _, err := lock.TryLockContext(ctx, 50*time.Millisecond); err != nil {
-		return fmt.Errorf("another test installs axe-core: %w", err)
-	}
-	defer func() { _ = lock.Unlock() }()
-	if _, err := os.Stat(dir); err == nil {
-		return nil
-	}
-	return npmCI(ctx, dir)
-}
-
-// npmCI gives the folder its name only when it is complete.
-func npmCI(ctx context.Context, dir string) error {
-	half := dir + ".half"
-	if err := os.RemoveAll(half); err != nil {
-		return err
-	}
-	if err := os.CopyFS(half, os.DirFS("node")); err != nil {
-		return err
-	}
-	cmd := exec.CommandContext(ctx, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
-	cmd.Dir = half
-	if output, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("npm ci (`make test` installs npm): %w\n%s", err, strings.TrimSpace(string(output)))
-	}
-	return os.Rename(half, dir)
-}

@@ -4,8 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,10 +18,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gofrs/flock"
 	"github.com/stretchr/testify/require"
 
-	"coursepay/internal/devstack"
+	"coursepay/internal/devstack/devtest"
 	"coursepay/internal/sandbox"
 	"coursepay/internal/sandbox/sandboxtest"
 )
@@ -247,57 +244,10 @@ func checkNode(ctx context.Context) error {
 	return nil
 }
 
-// installSDK has npm install what node/package-lock.json pins, once for each such file, and gives the folder.
+// installSDK gives the folder with Alipay's SDK.
 func installSDK(ctx context.Context) (dir string, err error) {
 	if err := checkNode(ctx); err != nil {
 		return "", err
 	}
-	shared, err := devstack.SharedDir()
-	if err != nil {
-		return "", err
-	}
-	lockText, err := os.ReadFile(filepath.Join("node", "package-lock.json"))
-	if err != nil {
-		return "", err
-	}
-	sum := sha256.Sum256(lockText)
-	dir = filepath.Join(shared, "node", hex.EncodeToString(sum[:8]))
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-		return "", err
-	}
-	lock := flock.New(dir + ".lock")
-	if _, err := lock.TryLockContext(ctx, 50*time.Millisecond); err != nil {
-		return "", fmt.Errorf("another test installs the SDK: %w", err)
-	}
-	defer func() { _ = lock.Unlock() }()
-	if _, err := os.Stat(dir); err == nil {
-		return dir, nil
-	}
-	return dir, npmCI(ctx, dir)
-}
-
-// npmCI gives the folder its name only when it is complete.
-func npmCI(ctx context.Context, dir string) error {
-	half := dir + ".half"
-	if err := os.RemoveAll(half); err != nil {
-		return err
-	}
-	if err := os.MkdirAll(half, 0o755); err != nil {
-		return err
-	}
-	for _, name := range []string{"package.json", "package-lock.json"} {
-		text, err := os.ReadFile(filepath.Join("node", name))
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(filepath.Join(half, name), text, 0o600); err != nil {
-			return err
-		}
-	}
-	cmd := exec.CommandContext(ctx, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
-	cmd.Dir = half
-	if output, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("npm ci: %w\n%s", err, strings.TrimSpace(string(output)))
-	}
-	return os.Rename(half, dir)
+	return devtest.NodeModules(ctx, "node")
 }
