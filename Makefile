@@ -4,6 +4,7 @@
 
 coursepay := bin/coursepay
 TEST_TIMEOUT ?= 20m
+ENGINE ?= dev
 FUZZTIME ?= 10s
 CHAOS_ORDERS ?= 150
 CHAOS_SEED ?= 1
@@ -31,8 +32,8 @@ endings: build ## play every order of up to four events that can occur; ENDINGS=
 chaos: build ## sell for CHAOS_MINUTES (3) on a stack of its own while everything breaks, then check every payment
 	@$(coursepay) chaos --orders $(CHAOS_ORDERS) --seed $(CHAOS_SEED) --minutes $(CHAOS_MINUTES)
 
-bench: build ## start the stack and measure it: real orders beside what Temporal alone can do; BENCH='--rows 1000,100000' adds
-	@METRICS_ADDR=$${METRICS_ADDR:-127.0.0.1:0} $(coursepay) up
+bench: build ## start the stack and measure it: real orders beside what Temporal alone can do; BENCH='--rows 1000,100000' adds, ENGINE=postgres changes the Temporal server
+	@METRICS_ADDR=$${METRICS_ADDR:-127.0.0.1:0} $(coursepay) up --engine $(ENGINE) $(if $(ENGINE_SET),--engine-set $(ENGINE_SET))
 	@$(coursepay) bench --commit "$$(git describe --always --dirty)" $(BENCH)
 
 fuzz: ## run each fuzz target for FUZZTIME (10s)

@@ -1,9 +1,12 @@
 package activities
 
 import (
+	"bytes"
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"image/png"
+	"sync"
 
 	"github.com/skip2/go-qrcode"
 )
@@ -24,9 +27,27 @@ func qrCode(text string) (dataURL string, err error) {
 			err = errors.New("draw QR code: the library panicked")
 		}
 	}()
-	png, err := qrcode.Encode(text, qrcode.Medium, qrPixels)
+	code, err := qrcode.New(text, qrcode.Medium)
 	if err != nil {
 		return "", fmt.Errorf("draw QR code: %w", err)
 	}
-	return "data:image/png;base64," + base64.StdEncoding.EncodeToString(png), nil
+	var picture bytes.Buffer
+	if err := packer.Encode(&picture, code.Image(qrPixels)); err != nil {
+		return "", fmt.Errorf("pack QR code: %w", err)
+	}
+	return "data:image/png;base64," + base64.StdEncoding.EncodeToString(picture.Bytes()), nil
 }
+
+// packer makes PNGs. Black and white squares pack well at any level, and a compressor is a megabyte of memory: kept for
+// the next picture.
+var packer = png.Encoder{CompressionLevel: png.BestSpeed, BufferPool: &buffers{}}
+
+// buffers keeps compressors between pictures.
+type buffers struct{ pool sync.Pool }
+
+func (b *buffers) Get() *png.EncoderBuffer {
+	buffer, _ := b.pool.Get().(*png.EncoderBuffer)
+	return buffer // nil makes a new one
+}
+
+func (b *buffers) Put(buffer *png.EncoderBuffer) { b.pool.Put(buffer) }

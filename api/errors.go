@@ -3,7 +3,9 @@ package api
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -60,8 +62,29 @@ func errorOf(code models.Code) *Error {
 	return &Error{ErrMessage: code.Message(), Code: code, status: status}
 }
 
-// retryAfter is how many seconds a caller should wait before asking again when the service is not available.
-const retryAfter = "2"
+// Seconds after which a caller should ask again who was told that the service is not available, or busy. They differ, so
+// that not all who were refused at one moment come back at one moment.
+const (
+	retrySoonest = 2
+	retryLatest  = 5
+)
+
+func retryAfter() string {
+	return strconv.Itoa(retrySoonest + rand.N(retryLatest-retrySoonest+1)) //nolint:gosec // a pause is no secret
+}
+
+// passes says that an error is over by itself: the answer then says when to ask again.
+func passes(status int) bool {
+	return status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests
+}
+
+// told is an error's answer with everything that belongs to it.
+func told(answer *Error) error {
+	if !passes(answer.status) {
+		return answer
+	}
+	return huma.ErrorWithHeaders(answer, http.Header{"Retry-After": {retryAfter()}})
+}
 
 // fail turns an error into an answer, once: a refusal is told as it is, anything else is logged and told as "try again".
 func (s *Server) fail(ctx context.Context, doing string, err error) error {
@@ -69,10 +92,10 @@ func (s *Server) fail(ctx context.Context, doing string, err error) error {
 	switch {
 	case refused && code != models.CodeUnavailable:
 		s.log.DebugContext(ctx, doing+" refused", "reason", err)
-		return errorOf(code)
+		return told(errorOf(code))
 	case refused, errors.Is(err, context.DeadlineExceeded), models.Unreachable(err):
 		s.log.WarnContext(ctx, doing+" is not available", "error", err)
-		return huma.ErrorWithHeaders(errorOf(models.CodeUnavailable), http.Header{"Retry-After": {retryAfter}})
+		return told(errorOf(models.CodeUnavailable))
 	default:
 		s.log.ErrorContext(ctx, doing+" failed", "error", err)
 		return errorOf(models.CodeInternal)
@@ -85,6 +108,8 @@ func frameworkError(status int, _ string, errs ...error) huma.StatusError {
 	switch {
 	case status == http.StatusNotFound || status == http.StatusMethodNotAllowed:
 		code = models.CodeNotFound
+	case status == http.StatusServiceUnavailable:
+		code = models.CodeUnavailable
 	case status == http.StatusRequestEntityTooLarge:
 		code = models.CodeTooLarge
 	case status == http.StatusUnauthorized:

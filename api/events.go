@@ -185,14 +185,20 @@ func (f *stream) look() {
 	f.tell(seen)
 }
 
+// payEvent is a pay record and how its order stands: one that is paid may have bought nothing, and is on its way back.
+type payEvent struct {
+	PayRecord
+	OrderStatus models.OrderStatus `json:"orderStatus"`
+}
+
 // tell makes an event of what is seen, if it differs from what was told before. Its id is the same on every replica.
 func (f *stream) tell(seen events.Snapshot) {
-	text, err := json.Marshal(viewPayRecord(seen.Record))
+	text, err := json.Marshal(payEvent{viewPayRecord(seen.Record), seen.Order})
 	if err != nil {
 		f.log.ErrorContext(f.ctx, "a pay record cannot be told", "payNo", seen.Record.PayNo, "error", err)
 		return
 	}
-	sum := sha256.Sum256(append([]byte(seen.Order), text...))
+	sum := sha256.Sum256(text)
 	id := fmt.Sprintf("%x", sum[:8])
 	if id == f.told {
 		return
@@ -259,7 +265,8 @@ func describePayEvents(api huma.API) {
 	api.OpenAPI().AddOperation(&huma.Operation{
 		OperationID: "payevents", Method: fiber.MethodGet, Path: "/orders/events", Summary: "A pay record, now and on every change",
 		Description: "Server-sent events for a browser's EventSource. Each event is called record; its data is the pay record, as " +
-			"payresult tells it (without asking Alipay). The first comes at once, also after a reconnection: nothing is missed that " +
+			"payresult tells it (without asking Alipay), with orderStatus beside it: a record may be paid (601002) and its order " +
+			"not, and then the money goes back. The first comes at once, also after a reconnection: nothing is missed that " +
 			"still matters, so Last-Event-ID may be sent and changes nothing. A further one comes when the record looks different, " +
 			"or when its order's status has changed; its id differs then. Comments keep the connection alive. The stream ends after " +
 			"an hour, when the service restarts, or when the same user opens too many; EventSource reconnects by itself. " +

@@ -56,12 +56,12 @@ func (s *Server) catalogue(api huma.API) {
 }
 
 func (s *Server) learning(api huma.API) {
-	huma.Register(api, s.forUsers(api, huma.Operation{
+	huma.Register(api, s.gated(api, s.forUsers(api, huma.Operation{
 		OperationID: "choosecourse", Method: http.MethodPost, Path: "/learning/choosecourse/{id}",
 		Summary:     "Choose a course",
 		Description: "A free course is enrolled at once, a paid one waits for its payment. A repeat finds the same choice.",
 		Errors:      []int{404},
-	}), s.chooseCourse)
+	}), begins), s.chooseCourse)
 	huma.Register(api, s.forUsers(api, huma.Operation{
 		OperationID: "learnstatus", Method: http.MethodPost, Path: "/learning/choosecourse/learnstatus/{id}",
 		Summary: "What the learner may do with a course", Errors: []int{404},

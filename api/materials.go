@@ -77,13 +77,13 @@ func (s *Server) materials(api huma.API) {
 	huma.Register(api, huma.Operation{
 		OperationID: "materials", Method: http.MethodGet, Path: "/content/materials", Summary: "Published learning materials",
 	}, s.listMaterials)
-	huma.Register(api, s.forUsers(api, huma.Operation{
+	huma.Register(api, s.gated(api, s.forUsers(api, huma.Operation{
 		OperationID: "choosematerial", Method: http.MethodPost, Path: "/learning/choosematerial/{id}",
 		Summary: "Choose a learning material",
 		Description: "The choice waits for its payment: its id is the outBusinessId of generatepaycode with orderType 60202. " +
 			"A repeat finds the same choice; its status is 701001 when the learner has the material already.",
 		Errors: []int{404},
-	}), s.chooseMaterial)
+	}), begins), s.chooseMaterial)
 	huma.Register(api, s.forUsers(api, huma.Operation{
 		OperationID: "mymaterials", Method: http.MethodGet, Path: "/learning/mymaterials",
 		Summary: "The materials that the learner may download",

@@ -33,6 +33,7 @@ const notifyWithin = 15 * time.Second
 // receiveNotify is the callback door. Whoever knocks leaves evidence; only a genuine payment of ours reaches the order's
 // workflow, and "success" is said only once Temporal, or our books, have it for good.
 func (s *Server) receiveNotify(c *fiber.Ctx) error {
+	began := time.Now()
 	ctx, cancel := context.WithTimeout(c.UserContext(), notifyWithin)
 	defer cancel()
 	raw := c.Request().Body() // not c.Body(), which would unpack what a stranger has packed
@@ -47,9 +48,10 @@ func (s *Server) receiveNotify(c *fiber.Ctx) error {
 		s.refused.file(ctx, evidence)
 		return c.SendString(notifyRefused)
 	}
+	defer func() { s.meter.callback(evidence.Verdict, began) }()
 	evidence.PayNo = claimedPayNo(evidence.Raw)
 	s.log.InfoContext(ctx, "notify", "payNo", evidence.PayNo, "verdict", evidence.Verdict, "reason", evidence.Reason)
-	if err := s.store.KeepNotify(ctx, evidence); err != nil {
+	if err := s.door.KeepNotify(ctx, evidence); err != nil {
 		s.log.ErrorContext(ctx, "notify's evidence not kept", "payNo", evidence.PayNo, "error", err)
 		return c.SendString(notifyRefused)
 	}
@@ -87,7 +89,7 @@ func (s *Server) judgeNotify(ctx context.Context, raw []byte, evidence *models.P
 	if err != nil {
 		return models.VerdictFailed, err.Error()
 	}
-	done, err := s.store.PaymentDone(ctx, record, notify.TradeNo)
+	done, err := s.door.PaymentDone(ctx, record, notify.TradeNo)
 	if err != nil {
 		return models.VerdictFailed, err.Error()
 	}
@@ -122,14 +124,14 @@ func (s *Server) paidRecord(ctx context.Context, n alipay.Notify) (models.PayRec
 	if err != nil {
 		return models.PayRecord{}, models.Order{}, models.Refuse(models.CodePayRecordNotFound, "out_trade_no is none of ours")
 	}
-	record, err := s.store.PayRecord(ctx, payNo)
+	record, err := s.door.PayRecord(ctx, payNo)
 	if err != nil {
 		return record, models.Order{}, err
 	}
 	if record.TotalPrice != n.Amount {
 		return record, models.Order{}, models.Refuse(models.CodeAmountDiffers, "paid %s, asked %s", n.Amount, record.TotalPrice)
 	}
-	order, err := s.store.Order(ctx, record.OrderID)
+	order, err := s.door.Order(ctx, record.OrderID)
 	return record, order, err
 }
 

@@ -16,13 +16,13 @@ import (
 )
 
 func (s *Server) orders(api huma.API) {
-	huma.Register(api, s.forUsers(api, huma.Operation{
+	huma.Register(api, s.gated(api, s.forUsers(api, huma.Operation{
 		OperationID: "generatepaycode", Method: http.MethodPost, Path: "/orders/generatepaycode",
 		Summary: "Get a QR code to pay with",
 		Description: "Price and goods come from the service's own tables; a request that claims others is refused. " +
 			"Each call makes a new pay record and closes the older ones; a repeat under the same Idempotency-Key finds the same.",
 		Errors: []int{404, 409, 429},
-	}), s.generatePayCode)
+	}), continues), s.generatePayCode)
 	huma.Register(api, s.forUsers(api, huma.Operation{
 		OperationID: "payresult", Method: http.MethodGet, Path: "/orders/payresult",
 		Summary: "A pay record, after asking Alipay", Errors: []int{404},
@@ -127,8 +127,13 @@ func (s *Server) payResult(ctx context.Context, in *payNoParam) (*answer[PayReco
 }
 
 // askAgain lets Alipay be asked about an unpaid attempt whose page was opened, and returns how the record stands after
-// that. When nobody answers, the record as it was is the best answer that there is.
+// that. When nobody answers, or too many ask, the record as it was is the best answer that there is.
 func (s *Server) askAgain(ctx context.Context, record models.PayRecord) models.PayRecord {
+	leave := s.questions.enter(ctx, 0)
+	if leave == nil {
+		return record
+	}
+	defer leave()
 	order, err := s.store.Order(ctx, record.OrderID)
 	if err != nil {
 		s.log.WarnContext(ctx, "payment not checked", "orderId", record.OrderID, "payNo", record.PayNo, "error", err)

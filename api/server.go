@@ -4,12 +4,12 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"io"
 	"log/slog"
 	"net"
-	"net/http"
 	"strings"
 	"sync"
 	"time"
@@ -19,6 +19,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 	"github.com/gofiber/fiber/v2/middleware/adaptor"
 	"github.com/gofiber/fiber/v2/middleware/recover"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.temporal.io/sdk/client"
 	"golang.org/x/sync/singleflight"
@@ -31,7 +32,9 @@ import (
 
 // Config is what the API works with.
 type Config struct {
-	Store     *models.Store
+	Store *models.Store
+	// Door is the books as genuine callbacks reach them: with connections that nobody else uses. Nil: as all others do.
+	Door      *models.Store
 	Temporal  client.Client
 	Namespace string // Temporal's, as Temporal is dialled with
 	TaskQueue string
@@ -42,13 +45,19 @@ type Config struct {
 	Events     *events.Hub // which pay records change; without it, no streams of events are served
 	// DemoToken makes tokens for the demo's log-in, at which nobody proves who he is. Nil, as in production: there is none.
 	DemoToken func(auth.User, time.Duration) (string, error)
-	Now       func() time.Time
-	Logger    *slog.Logger
+	// FirstLook is how old an order is when the watch looks at it for the first time. 0: not known.
+	FirstLook time.Duration
+	// CodesAtOnce is how many purchases are begun at once; 0: as many as suit this machine.
+	CodesAtOnce int
+	Metrics     prometheus.Registerer // nil: nobody is told
+	Now         func() time.Time
+	Logger      *slog.Logger
 }
 
 // Server is the API.
 type Server struct {
 	store     *models.Store
+	door      *models.Store
 	temporal  client.Client
 	namespace string
 	taskQueue string
@@ -65,10 +74,24 @@ type Server struct {
 
 	streams *streams
 	refused *refusals // evidence of callbacks that are not to be believed
+
+	firstLook time.Duration
+
+	purchases *gate // whoever begins one: he chooses, or asks for a code
+	questions *gate // to Alipay, about a payment that a learner waits for
+	meter     meter
 }
 
 // bodyCap is the largest body that is read, in bytes. What a front end or Alipay sends stays far below.
 const bodyCap = 64 << 10
+
+// connectionsAtMost is how many connections are served at once, streams of events among them; one more is told 503 and
+// closed. An idle one costs some 10 kB.
+const connectionsAtMost = 2 * streamsAtMost
+
+// requestWithin bounds what any request waits for, a place in the pool of the database among them. What waits for the
+// workflow engine gives up sooner by itself.
+const requestWithin = 20 * time.Second
 
 // adoptErrorShape replaces the framework's hook for making errors; it knows no other way than a package variable.
 var adoptErrorShape = sync.OnceFunc(func() { huma.NewError = frameworkError })
@@ -77,15 +100,18 @@ var adoptErrorShape = sync.OnceFunc(func() { huma.NewError = frameworkError })
 func New(cfg Config) *Server {
 	adoptErrorShape()
 	s := &Server{
-		store: cfg.Store, temporal: cfg.Temporal, namespace: cfg.Namespace, taskQueue: cfg.TaskQueue, webUI: cfg.TemporalUI, alipay: cfg.Alipay, tokens: cfg.Tokens, demoToken: cfg.DemoToken,
+		store: cfg.Store, door: cmp.Or(cfg.Door, cfg.Store), temporal: cfg.Temporal, namespace: cfg.Namespace, taskQueue: cfg.TaskQueue, webUI: cfg.TemporalUI, alipay: cfg.Alipay, tokens: cfg.Tokens, demoToken: cfg.DemoToken,
 		now: cfg.Now, log: cfg.Logger, refused: newRefusals(cfg.Store.KeepNotify, cfg.Logger),
-		events: cfg.Events, streams: newStreams(streamsAtMost, streamsEach),
+		firstLook: cfg.FirstLook, events: cfg.Events, streams: newStreams(streamsAtMost, streamsEach),
+		purchases: newGate(cfg.CodesAtOnce, lineWithin), questions: newGate(cfg.CodesAtOnce, 0),
 	}
+	s.meter = newMeter(cfg.Metrics, s.purchases, s.questions)
 	s.app = fiber.New(fiber.Config{
 		AppName:               "coursepay",
 		DisableStartupMessage: true,
 		StreamRequestBody:     true, // so that a body over the cap reaches boundBody instead of a bare 413
 		BodyLimit:             bodyCap,
+		Concurrency:           connectionsAtMost,
 		ReadTimeout:           30 * time.Second,
 		WriteTimeout:          30 * time.Second, // a stream sets its own before each write
 		CaseSensitive:         true,             // so that a rule of a proxy for one path holds for it
@@ -94,7 +120,7 @@ func New(cfg Config) *Server {
 		ErrorHandler:          s.lastResort,
 	})
 	s.app.Hooks().OnShutdown(func() error { s.refused.close(); return nil })
-	s.app.Use(recover.New(), stripPrefix, keepPrivate, boundBody)
+	s.app.Use(recover.New(), stripPrefix, keepPrivate, boundTime, boundBody)
 	s.plainRoutes()
 	s.described(humafiber.New(s.app, s.description()))
 	s.app.Use(func(*fiber.Ctx) error { return fiber.ErrNotFound })
@@ -189,6 +215,13 @@ func keepPrivate(c *fiber.Ctx) error {
 	return c.Next()
 }
 
+func boundTime(c *fiber.Ctx) error {
+	ctx, cancel := context.WithTimeout(c.UserContext(), requestWithin)
+	defer cancel()
+	c.SetUserContext(ctx)
+	return c.Next()
+}
+
 // bodySize is where boundBody leaves how many bytes the client sent.
 const bodySize = "bodySize"
 
@@ -232,8 +265,8 @@ func (s *Server) lastResort(c *fiber.Ctx, err error) error {
 }
 
 func (s *Server) sendError(c *fiber.Ctx, answer huma.StatusError) error {
-	if answer.GetStatus() == http.StatusServiceUnavailable {
-		c.Set("Retry-After", retryAfter)
+	if passes(answer.GetStatus()) {
+		c.Set("Retry-After", retryAfter())
 	}
 	return c.Status(answer.GetStatus()).JSON(answer)
 }

@@ -15,10 +15,13 @@ import (
 
 	"github.com/compose-spec/compose-go/v2/cli"
 	"github.com/compose-spec/compose-go/v2/types"
+	"github.com/joho/godotenv"
 	"github.com/stretchr/testify/require"
 
+	"coursepay/deploy/compose/temporal"
 	coursepay "coursepay/internal/cli"
 	"coursepay/internal/config"
+	"coursepay/internal/devstack"
 	"coursepay/internal/sandbox"
 )
 
@@ -228,5 +231,22 @@ func TestVolumesBelongToTheImagesUser(t *testing.T) {
 				require.DirExists(t, filepath.Join("compose", "rootfs", volume.Target), name)
 			}
 		}
+	}
+}
+
+// The Temporal server of a development stack (coursepay up --engine postgres) is the one of docker-compose.yml, and every
+// variable in its file of tuning is one that compose hands on.
+func TestTheEngineIsTheOneOfTheStack(t *testing.T) {
+	t.Parallel()
+	server := project(t).Services["temporal"]
+	for _, tool := range []devstack.Tool{devstack.TemporalServer, devstack.TemporalSQLTool} {
+		require.Equal(t, "temporalio/server:"+tool.Version, server.Image, tool.Name)
+	}
+	tuning, err := godotenv.Unmarshal(temporal.ServerEnv)
+	require.NoError(t, err)
+	require.NotEmpty(t, tuning)
+	for name, value := range tuning {
+		require.Contains(t, server.Environment, name)
+		require.Equal(t, value, *server.Environment[name], name)
 	}
 }

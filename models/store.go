@@ -77,7 +77,9 @@ func Unreachable(err error) bool {
 	switch {
 	case errors.As(err, &fault):
 		return slices.Contains([]string{"08", "53", "57"}, fault.Code[:min(2, len(fault.Code))]) // connection, resources, operator
-	case errors.As(err, &refused), errors.As(err, &network), errors.Is(err, driver.ErrBadConn), errors.Is(err, io.ErrUnexpectedEOF):
+	case errors.As(err, &refused), errors.As(err, &network), errors.Is(err, driver.ErrBadConn), errors.Is(err, io.ErrUnexpectedEOF),
+		errors.Is(err, errNoID),
+		pgconn.SafeToRetry(err): // nothing was sent: in a transaction, when its connection has gone before
 		return true
 	}
 	return false
@@ -94,10 +96,13 @@ func violates(err error, constraint string) bool {
 	return errors.As(err, &fault) && fault.Code == uniqueViolation && fault.ConstraintName == constraint
 }
 
+// errNoID is a lease of ids that has run out, as when Postgres could not be reached for long; another one is on its way.
+var errNoID = errors.New("mint id")
+
 func (s *Store) mintID() (ID, error) {
 	n, err := s.newID()
 	if err != nil {
-		return 0, fmt.Errorf("mint id: %w", err)
+		return 0, fmt.Errorf("%w: %w", errNoID, err)
 	}
 	return ID(n), nil
 }

@@ -3,6 +3,7 @@ package models_test
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"strconv"
 	"sync"
@@ -632,4 +633,26 @@ func TestBooksOutOfReachAreNoFaultOfTheRequest(t *testing.T) {
 		require.False(t, models.Unreachable(&pgconn.PgError{Code: code}), code)
 	}
 	require.False(t, models.Unreachable(models.Refuse(models.CodeInvalid, "x")))
+}
+
+// Red: the end of a transaction whose connection is gone taken for a fault of ours.
+func TestConnectionThatGoesInATransactionIsOutOfReach(t *testing.T) {
+	t.Parallel()
+	pool, err := models.Open(t.Context(), devtest.Database(t, models.Migrate), 1)
+	require.NoError(t, err)
+	defer func() { _ = pool.Close() }()
+	tx, err := pool.BeginTx(t.Context(), nil)
+	require.NoError(t, err)
+	_, err = tx.ExecContext(t.Context(), "select pg_terminate_backend(pg_backend_pid())")
+	require.True(t, models.Unreachable(err), "%v", err)
+	err = tx.Commit()
+	require.Error(t, err)
+	require.True(t, models.Unreachable(err), "%v", err)
+
+	noLease, err := models.NewStore(pool, func() (int64, error) { return 0, errors.New("the lease is lost") }, time.Now)
+	require.NoError(t, err)
+	require.NoError(t, noLease.SeedDemo(t.Context()))
+	_, _, err = noLease.ChooseCourse(t.Context(), "52", 2)
+	require.Error(t, err)
+	require.True(t, models.Unreachable(err), "%v", err)
 }

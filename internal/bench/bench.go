@@ -23,15 +23,22 @@ type Config struct {
 	// DialTemporal makes a connection to the stack's Temporal.
 	DialTemporal func(context.Context) (client.Client, error)
 
-	Orders      int           // of each kind in all rounds together
-	Concurrency int           // at once
-	Rounds      int           // into which the orders are split; the two kinds take turns
-	Alone       int           // of each kind, one at a time
-	ReadFor     time.Duration // of each endpoint that reads
-	Open        int           // orders that nobody scans, for the cost of waiting; 0: not measured
-	IdleFor     time.Duration // how long the waiting is measured
-	Rows        []int         // sizes of the tables, in paid orders, to measure at; none: as they are
-	For         time.Duration // after which no further part is begun
+	Orders       int           // of each kind in all rounds together
+	Concurrency  int           // at once
+	Rounds       int           // into which the orders are split; the two kinds take turns
+	SkeletonOnly bool          // no orders in the rounds: to compare settings of Temporal
+	Alone        int           // of each kind, one at a time
+	ReadFor      time.Duration // of each endpoint that reads
+	Open         int           // orders that nobody scans, for the cost of waiting; 0: not measured
+	IdleFor      time.Duration // how long the waiting is measured
+	Rows         []int         // sizes of the tables, in paid orders, to measure at; none: as they are
+	For          time.Duration // after which no further part is begun
+
+	Soak     time.Duration // instead of all that: hold a steady load and see what grows; 0: not
+	SoakRate float64       // visits a second meanwhile
+
+	OverloadFor time.Duration // instead of all that: offer more than the stack can take, for so long; 0: not
+	Overload    float64       // so many times of what it can take
 
 	Commit   string // what is measured, for the report; empty: what the program was built from
 	AnyHost  bool   // also a stack on another machine
@@ -69,6 +76,7 @@ func (c Config) check() error {
 			faults = append(faults, fmt.Errorf("%s is %s: want 0 to %s", name, d, longest))
 		}
 	}
+	faults = append(faults, c.checkSoak(), c.checkOverload())
 	if !c.AnyHost {
 		faults = append(faults, c.Stack.checkHosts())
 	}
@@ -170,6 +178,12 @@ func (b *bench) timeUp() bool { return time.Now().After(b.until) }
 
 // measure goes through the parts, and keeps in the report what each has found.
 func (b *bench) measure(ctx context.Context) error {
+	if b.Soak > 0 {
+		return b.soak(ctx)
+	}
+	if b.OverloadFor > 0 {
+		return b.overload(ctx)
+	}
 	for _, part := range []struct {
 		name   string
 		wanted bool

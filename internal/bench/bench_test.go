@@ -21,14 +21,16 @@ func TestWholeBenchOnAStack(t *testing.T) {
 	require.NoError(t, err)
 	at, err := StackFromEnv(env, func(string) string { return "" })
 	require.NoError(t, err)
-	report, err := Run(t.Context(), Config{
+	cfg := Config{
 		Stack: at,
 		DialTemporal: func(ctx context.Context) (client.Client, error) {
 			return stack.Temporal.Dial(ctx, at.TemporalNamespace)
 		},
 		Orders: 3, Rounds: 1, Concurrency: 2, Alone: 1, ReadFor: 50 * time.Millisecond, Open: 2, IdleFor: 100 * time.Millisecond,
 		Rows: []int{40, 60}, For: time.Minute, Progress: t.Output(),
-	})
+	}
+	soakShortly(t, cfg)
+	report, err := Run(t.Context(), cfg)
 	require.NoError(t, err)
 
 	c := report.Comparison
@@ -162,6 +164,8 @@ func TestWhatIsAskedForHasBounds(t *testing.T) {
 		"--concurrency": func(c *Config) { c.Concurrency = 0 },
 		"--open":        func(c *Config) { c.Open = -1 },
 		"--for":         func(c *Config) { c.For = 25 * time.Hour },
+		"--soak":        func(c *Config) { c.Soak = 25 * time.Hour },
+		"--soak-rate":   func(c *Config) { c.Soak = time.Minute },
 		"--rows":        func(c *Config) { c.Rows = []int{100, 10} },
 	} {
 		bad := good

@@ -11,9 +11,12 @@ import (
 // String is the report for people.
 func (r *Report) String() string {
 	var text strings.Builder
-	fmt.Fprintf(&text, "%s, %d cores, load %.2f before; commit %s; %d orders in %d rounds, %d at once\n",
-		r.Machine.CPU, r.Machine.Cores, r.Machine.Load, r.Commit, r.Orders, r.Rounds, r.Concurrency)
-	for _, part := range []func() table{r.comparison, r.costs, r.aloneTable, r.readsTable, r.idleTable, r.growthTable, r.statements} {
+	fmt.Fprintf(&text, "%s, %d cores, load %.2f before; commit %s", r.Machine.CPU, r.Machine.Cores, r.Machine.Load, r.Commit)
+	if r.Rounds > 0 {
+		fmt.Fprintf(&text, "; %d orders in %d rounds, %d at once", r.Orders, r.Rounds, r.Concurrency)
+	}
+	text.WriteByte('\n')
+	for _, part := range []func() table{r.bareTable, r.comparison, r.costs, r.aloneTable, r.readsTable, r.idleTable, r.growthTable, r.statements, r.soakTable, r.visitsTable, r.overloadTable} {
 		if t := part(); len(t.rows) > 0 {
 			t.print(&text)
 		}
@@ -46,7 +49,7 @@ func (t *table) print(to *strings.Builder) {
 
 func (r *Report) comparison() (t table) {
 	c := r.Comparison
-	if c == nil {
+	if c == nil || c.bareOnly() {
 		return t
 	}
 	t.title = fmt.Sprintf("%d at once, medians over rounds (ms unless said otherwise)", r.Concurrency)
@@ -76,7 +79,7 @@ func (r *Report) aloneTable() (t table) {
 }
 
 func (r *Report) costs() (t table) {
-	if r.Comparison == nil {
+	if r.Comparison == nil || r.Comparison.bareOnly() {
 		return t
 	}
 	bare, paid := r.Comparison.Skeleton.Costs, r.Comparison.Orders.Costs

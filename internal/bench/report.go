@@ -25,6 +25,8 @@ type Report struct {
 	Reads      []Read      `json:"reads,omitempty"`
 	Idle       *Idle       `json:"idle,omitempty"`
 	Growth     *Growth     `json:"growth,omitempty"`
+	Soak       *Soak       `json:"soak,omitempty"`
+	Overload   *Overload   `json:"overload,omitempty"`
 	// Refused is how often a learner was told to come back later (503 or 429), and did; the wait is in the code's time.
 	Refused int64 `json:"refused"`
 	// LeftOut is what was not measured, and why.
@@ -96,7 +98,7 @@ func (r *Report) compare(bare, paid *kind, rounds int) {
 	}
 	r.Rounds = rounds
 	c := &Comparison{Skeleton: bare.side(), Orders: paid.side()}
-	shares := make([]float64, rounds)
+	shares := make([]float64, len(paid.rounds))
 	for i := range shares {
 		shares[i] = ratio(paid.rounds[i], bare.rounds[i])
 	}

@@ -49,13 +49,19 @@ func (b *bench) kinds() (bare, paid *kind) {
 func (b *bench) warmUp(ctx context.Context) error {
 	bare, paid := b.kinds()
 	n := max(1, min(2*b.Concurrency, b.Orders/b.Rounds))
-	return errors.Join(b.round(ctx, bare, "warm", n), b.round(ctx, paid, "warm", n))
+	if err := b.round(ctx, bare, "warm", n); err != nil || b.SkeletonOnly {
+		return err
+	}
+	return b.round(ctx, paid, "warm", n)
 }
 
 // rounds lets the skeleton and the orders take turns, and who goes first take turns too.
 func (b *bench) rounds(ctx context.Context) error {
 	bare, paid := b.kinds()
 	turns := []*kind{bare, paid}
+	if b.SkeletonOnly {
+		turns = turns[:1]
+	}
 	done := 0
 	defer func() { b.report.compare(bare, paid, done) }() // also when a later round fails
 	for ; done < b.Rounds && !b.timeUp(); done++ {
@@ -68,7 +74,9 @@ func (b *bench) rounds(ctx context.Context) error {
 				return fmt.Errorf("round %d: %s: %w", done+1, k.name, err)
 			}
 		}
-		b.say("round %d of %d: skeleton %.1f/s, orders %.1f/s", done+1, b.Rounds, bare.rounds[done], paid.rounds[done])
+		for _, k := range turns {
+			b.say("round %d of %d: %s %.1f/s", done+1, b.Rounds, k.name, k.rounds[done])
+		}
 		slices.Reverse(turns)
 	}
 	return nil

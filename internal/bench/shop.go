@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -51,7 +52,10 @@ type shop struct {
 const tryAgain = time.Second
 
 // busyError is an answer that asks to come back later.
-type busyError struct{ text string }
+type busyError struct {
+	text  string
+	after time.Duration // when, as it says itself; 0 when it does not say
+}
 
 func (e *busyError) Error() string { return e.text }
 
@@ -104,28 +108,42 @@ func (s *shop) enter(name string, number int) (visit, error) {
 
 // ask chooses the course and asks for a code. It returns how long the code took.
 func (s *shop) ask(ctx context.Context, v *visit) (time.Duration, error) {
-	if err := s.call(ctx, http.MethodPost, "/learning/choosecourse/"+v.course.ID, v.token, nil, &v.choice); err != nil {
+	if err := s.patiently(ctx, func() error { return s.choose(ctx, v) }); err != nil {
 		return 0, err
 	}
+	began := time.Now()
+	err := s.patiently(ctx, func() error { return s.requestCode(ctx, v) })
+	return time.Since(began), err
+}
+
+// patiently asks again as long as it is told to come back later.
+func (s *shop) patiently(ctx context.Context, ask func() error) error {
+	for {
+		err := ask()
+		if busy, ok := errors.AsType[*busyError](err); !ok || sleep(ctx, tryAgain) != nil {
+			return err
+		} else if s.refused.Add(1) == 1 {
+			s.say("a learner is told to come back later: %v", busy)
+		}
+	}
+}
+
+func (s *shop) choose(ctx context.Context, v *visit) error {
+	return s.call(ctx, http.MethodPost, "/learning/choosecourse/"+v.course.ID, v.token, nil, &v.choice)
+}
+
+func (s *shop) requestCode(ctx context.Context, v *visit) error {
 	detail, err := json.Marshal([]map[string]any{{
 		"goodsId": v.choice.CourseID, "goodsType": "60201", "goodsName": v.choice.CourseName, "goodsPrice": v.choice.CoursePrice,
 	}})
 	if err != nil {
-		return 0, err
+		return err
 	}
 	body := map[string]any{
 		"totalPrice": v.choice.CoursePrice, "orderType": "60201", "orderName": v.choice.CourseName, "orderDescrip": "",
 		"orderDetail": string(detail), "outBusinessId": v.choice.ID,
 	}
-	began := time.Now()
-	for {
-		err := s.call(ctx, http.MethodPost, "/orders/generatepaycode", v.token, body, &v.record)
-		if busy, ok := errors.AsType[*busyError](err); !ok || sleep(ctx, tryAgain) != nil {
-			return time.Since(began), err
-		} else if s.refused.Add(1) == 1 {
-			s.say("a learner is told to come back later: %v", busy)
-		}
-	}
+	return s.call(ctx, http.MethodPost, "/orders/generatepaycode", v.token, body, &v.record)
 }
 
 // buy lets a learner buy a course. With watched, his page is open while he pays.
@@ -234,7 +252,7 @@ func (s *shop) send(ctx context.Context, method, address string, form url.Values
 		return err
 	}
 	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	status, answer, err := s.do(request)
+	status, _, answer, err := s.do(request)
 	if err == nil && status >= http.StatusBadRequest {
 		err = fmt.Errorf("%s %s: HTTP %d: %.200q", method, request.URL.Path, status, answer)
 	}
@@ -258,14 +276,15 @@ func (s *shop) call(ctx context.Context, method, path, token string, body, into 
 		request.Header.Set("Authorization", "Bearer "+token)
 	}
 	request.Header.Set("Content-Type", "application/json")
-	status, answer, err := s.do(request)
+	status, header, answer, err := s.do(request)
 	if err != nil {
 		return err
 	}
 	switch status {
 	case http.StatusOK:
 	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
-		return &busyError{fmt.Sprintf("%s %s: HTTP %d: %.200q", method, path, status, answer)}
+		seconds, _ := strconv.Atoi(header.Get("Retry-After")) // no number: it does not say
+		return &busyError{fmt.Sprintf("%s %s: HTTP %d: %.200q", method, path, status, answer), time.Duration(seconds) * time.Second}
 	default:
 		return fmt.Errorf("%s %s: HTTP %d: %.200q", method, path, status, answer)
 	}
@@ -275,12 +294,12 @@ func (s *shop) call(ctx context.Context, method, path, token string, body, into 
 	return json.Unmarshal(answer, into)
 }
 
-func (s *shop) do(request *http.Request) (status int, answer []byte, err error) {
+func (s *shop) do(request *http.Request) (status int, header http.Header, answer []byte, err error) {
 	response, err := s.http.Do(request)
 	if err != nil {
-		return 0, nil, err
+		return 0, nil, nil, err
 	}
 	defer func() { _ = response.Body.Close() }()
 	answer, err = io.ReadAll(response.Body)
-	return response.StatusCode, answer, err
+	return response.StatusCode, response.Header, answer, err
 }

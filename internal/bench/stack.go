@@ -145,6 +145,8 @@ func (s Stack) findMetrics() Stack {
 	if pid := s.PIDs["temporal"]; s.TemporalMetrics == "" && pid != 0 {
 		if port := argumentAfter(pid, "--metrics-port"); port != "" {
 			s.TemporalMetrics = "http://127.0.0.1:" + port + "/metrics"
+		} else if address := variableOf(pid, "PROMETHEUS_ENDPOINT"); address != "" {
+			s.TemporalMetrics = "http://" + address + "/metrics"
 		}
 	}
 	return s
@@ -152,11 +154,21 @@ func (s Stack) findMetrics() Stack {
 
 // argumentAfter is the argument of a running process that follows a flag; empty when there is none.
 func argumentAfter(pid int, flag string) string {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	return cutFrom(fmt.Sprintf("/proc/%d/cmdline", pid), "\x00"+flag+"\x00")
+}
+
+// variableOf is a variable that a running process was started with; empty when there is none.
+func variableOf(pid int, name string) string {
+	return cutFrom(fmt.Sprintf("/proc/%d/environ", pid), "\x00"+name+"=")
+}
+
+// cutFrom reads a list that has a zero byte after each entry, and returns what follows a mark in it, up to the next.
+func cutFrom(path, mark string) string {
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return ""
 	}
-	_, rest, found := strings.Cut(string(text), "\x00"+flag+"\x00")
+	_, rest, found := strings.Cut("\x00"+string(text), mark)
 	if !found {
 		return ""
 	}

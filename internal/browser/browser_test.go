@@ -33,6 +33,9 @@ func TestPages(t *testing.T) { //nolint:paralleltest // its parts are
 		defer m.faults(t, `{}`)
 		payWithNotifyLost(m.visit(t))
 	})
+	t.Run("refund hangs", func(t *testing.T) { //nolint:paralleltest // the sandbox misbehaves for all
+		payTooLate(m.visit(t))
+	})
 	t.Run("API restarts", func(t *testing.T) { //nolint:paralleltest // for all
 		restartWhilePaying(m.visit(t))
 	})
@@ -253,6 +256,24 @@ func parkedAndRefunded(v *visit) {
 	o.press("[data-testid=results] a")
 	o.says("timeline", "operator: 选课记录已核对")
 	o.says("timeline", "退款成功 · ¥49.90")
+}
+
+// A payment that comes when the order is closed and the price has changed buys nothing: the page says that it goes back,
+// though Alipay takes its time, and then that it is back. Red: every paid record shown as a success.
+func payTooLate(v *visit) {
+	p := v.wants("late", "3")
+	q := v.cashier(p.code())
+	v.exec(`update xc_orders set status = '600003' where user_id = 'late'`)
+	v.exec(`update course_publish set price = price + 1 where id = 3`)
+	defer v.exec(`update course_publish set price = price - 1 where id = 3`)
+	v.faults(v.t, `{"gateway":{"http5xx":1}}`)
+	defer v.faults(v.t, `{}`)
+	q.pay()
+	p.toFront()
+	p.state("goesBack")
+	p.see("1-goes-back")
+	v.faults(v.t, `{}`)
+	p.state("givenBack")
 }
 
 // An operator mends the cause and lets it be tried again, and the learner has the course.

@@ -38,6 +38,8 @@ type Options struct {
 	Expiry time.Duration
 	// Concurrency bounds how many customers there are at once; 0 is DefaultConcurrency, which is also the most.
 	Concurrency int
+	// Replicas is how many of api and worker there are each; 0 is DefaultReplicas.
+	Replicas int
 	// Dir is where the stack's folder is made. The folder goes when nothing was found.
 	Dir string
 	// Binary is coursepay. Empty: this very program.
@@ -48,6 +50,7 @@ type Options struct {
 
 const (
 	DefaultConcurrency = 8
+	DefaultReplicas    = 2
 	// DefaultPatience lets the sweep, which looks after what is ten minutes old, have its turn.
 	DefaultPatience = 13 * time.Minute
 	// DefaultExpiry is short, so that unpaid orders end within a run.
@@ -63,6 +66,9 @@ func (o Options) complete() (Options, error) {
 	}
 	o.Expiry = cmp.Or(o.Expiry, DefaultExpiry)
 	o.Patience = cmp.Or(o.Patience, DefaultPatience)
+	if o.Replicas = cmp.Or(o.Replicas, DefaultReplicas); o.Replicas < 1 || o.Replicas > mostReplicas {
+		return o, fmt.Errorf("chaos has 1 to %d replicas", mostReplicas)
+	}
 	o.Concurrency = min(cmp.Or(o.Concurrency, DefaultConcurrency), DefaultConcurrency)
 	if o.Binary != "" {
 		return o, nil
@@ -82,6 +88,10 @@ type run struct {
 	env      map[string]string // how to reach everything directly
 	disk     *disk             // nil: none of its own
 	links    *links
+	balancer *balancer
+	services []*devstack.Service // all that may be killed
+	replicas []*devstack.Service // those of them that the stack does not know
+	leftOut  []string
 	havoc    *havoc
 	operator *operator
 	http     *http.Client
@@ -93,7 +103,13 @@ type run struct {
 func Run(ctx context.Context, options Options) (report Report, err error) {
 	r, err := open(ctx, options)
 	if r != nil {
-		defer func() { err = errors.Join(err, r.close(len(report.Findings) == 0 && (err == nil || ctx.Err() != nil))) }()
+		defer func() {
+			broken := err != nil && ctx.Err() == nil
+			if broken {
+				r.lastWords()
+			}
+			err = errors.Join(err, r.close(len(report.Findings) == 0 && !broken))
+		}()
 	}
 	if err != nil {
 		return report, err
@@ -126,7 +142,7 @@ func open(ctx context.Context, options Options) (*run, error) {
 		return nil, err
 	}
 	r := &run{
-		options: options, dir: dir, plan: NewPlan(options.Seed, options.Orders, options.Length),
+		options: options, dir: dir, plan: NewPlan(options.Seed, options.Orders, options.Length, options.Replicas),
 		diary: newDiary(options.Progress), http: &http.Client{},
 	}
 	if err := r.keepBinary(); err != nil {
@@ -158,15 +174,19 @@ func (r *run) start(ctx context.Context) (err error) {
 		return err
 	}
 	if r.disk, err = giveDisk(ctx, r.stack, r.dir); errors.Is(err, errNoDisk) {
+		r.leftOut = append(r.leftOut, err.Error())
 		r.diary.note("%v", err)
 	} else if err != nil {
 		return err
 	}
-	if r.links, err = layLinks(r.stack); err != nil {
+	if r.links, err = layLinks(r.stack, r.options.Replicas); err != nil {
 		return err
 	}
-	how.ServicesOnly = false
-	if how.AppEnv, err = r.links.env(r.stack); err != nil {
+	if r.balancer, err = openBalancer(ctx); err != nil {
+		return err
+	}
+	how.ServicesOnly, how.Env["PUBLIC_URL"] = false, r.balancer.url()
+	if how.AppEnv, err = r.links.env(r.stack, 1); err != nil {
 		return err
 	}
 	if r.stack, err = devstack.Up(ctx, how); err != nil {
@@ -175,13 +195,16 @@ func (r *run) start(ctx context.Context) (err error) {
 	if r.env, err = r.stack.Env(); err != nil {
 		return err
 	}
+	if err := r.addReplicas(ctx); err != nil {
+		return err
+	}
 	if r.db, err = sql.Open("pgx", r.env["DATABASE_URL"]); err != nil {
 		return err
 	}
 	if err := r.sparingLog(ctx); err != nil {
 		return err
 	}
-	r.havoc = newHavoc(r.stack, r.links, r.diary, r.options.Seed)
+	r.havoc = newHavoc(r.stack, r.services, r.links, r.diary, r.options.Seed)
 	r.havoc.disk, r.havoc.db = r.disk, r.db
 	r.operator = r.newOperator()
 	return nil
@@ -199,10 +222,13 @@ func (r *run) sparingLog(ctx context.Context) error {
 
 func (r *run) newOperator() *operator {
 	return &operator{diary: r.diary, tried: map[string]int{}, client: &caller{
-		api: r.stack.APIURL(), secret: r.env["JWT_SECRET"], user: auth.User{ID: "operator-1", Ops: true},
+		api: r.apiURL(), secret: r.env["JWT_SECRET"], user: auth.User{ID: "operator-1", Ops: true},
 		diary: r.diary, http: r.http,
 	}}
 }
+
+// apiURL is where learners and operators find the API, whichever replica answers.
+func (r *run) apiURL() string { return r.balancer.url() }
 
 // close ends everything that was started. What was found is kept with the logs and data.
 func (r *run) close(clean bool) error {
@@ -212,7 +238,10 @@ func (r *run) close(clean bool) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	faults = append(faults, devstack.Down(ctx, r.dir))
+	faults = append(faults, r.stopReplicas(ctx), devstack.Down(ctx, r.dir))
+	if r.balancer != nil {
+		r.balancer.close()
+	}
 	if r.links != nil {
 		r.links.close()
 	}
@@ -303,7 +332,9 @@ type Report struct {
 	Seed      uint64         `json:"seed"`
 	Orders    int            `json:"orders"`
 	Minutes   float64        `json:"minutes"`
-	Again     string         `json:"again"` // the command that repeats it
+	Replicas  int            `json:"replicas"`
+	LeftOut   []string       `json:"leftOut,omitempty"` // what could not be tried here
+	Again     string         `json:"again"`             // the command that repeats it
 	Plan      Plan           `json:"plan"`
 	Faults    map[string]int `json:"faults"`    // what went wrong, by kind and target
 	Answers   map[string]int `json:"answers"`   // what requests came to
@@ -317,12 +348,14 @@ type Report struct {
 	Replayed    int          `json:"replayed"`
 	Audit       audit.Report `json:"audit"`
 	Findings    []Finding    `json:"findings"`
-	Dir         string       `json:"dir,omitempty"` // kept when something was found
+	Stories     []Story      `json:"stories,omitempty"` // of the orders that something was found about
+	Errors      []string     `json:"errors,omitempty"`  // the last of each of our processes, when something was found
+	Dir         string       `json:"dir,omitempty"`     // kept when something was found
 }
 
 // Again is the command that repeats a run.
 func (o Options) again() string {
-	return fmt.Sprintf("coursepay chaos --orders %d --seed %d --minutes %g", o.Orders, o.Seed, o.Length.Minutes())
+	return fmt.Sprintf("coursepay chaos --orders %d --seed %d --minutes %g --replicas %d", o.Orders, o.Seed, o.Length.Minutes(), o.Replicas)
 }
 
 func (r *run) findingsDir() string { return filepath.Join(r.dir, "findings") }

@@ -4,6 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -54,7 +58,11 @@ func TestChaosFindsWhatIsPlanted(t *testing.T) {
 	require.Equal(t, robbed, checks["paid-for-nothing"])
 	var told bytes.Buffer
 	require.NoError(t, report.Print(&told))
-	require.Contains(t, told.String(), "again: coursepay chaos --orders 12 --seed 4 --minutes 0.2")
+	require.NotEmpty(t, report.Stories)
+	require.Contains(t, told.String(), "the story of order "+report.Stories[0].OrderID, "the folder may be gone when somebody reads this")
+	require.Contains(t, told.String(), "WorkflowExecutionStarted")
+	require.Regexp(t, `(?m)^  attempts +\{"`, told.String())
+	require.Contains(t, told.String(), "again: coursepay chaos --orders 12 --seed 4 --minutes 0.2 --replicas 2")
 }
 
 // rob takes a course that was paid from its learner.
@@ -102,15 +110,15 @@ func TestPlanFollowsTheSeed(t *testing.T) {
 		require.NoError(t, err)
 		return string(text)
 	}
-	first := NewPlan(1, 50, 3*time.Minute)
-	require.Equal(t, asJSON(first), asJSON(NewPlan(1, 50, 3*time.Minute)))
-	require.NotEqual(t, asJSON(first), asJSON(NewPlan(2, 50, 3*time.Minute)))
+	first := NewPlan(1, 50, 3*time.Minute, 2)
+	require.Equal(t, asJSON(first), asJSON(NewPlan(1, 50, 3*time.Minute, 2)))
+	require.NotEqual(t, asJSON(first), asJSON(NewPlan(2, 50, 3*time.Minute, 2)))
 }
 
 // Given time, everything that can go wrong does, and every customer's deed is seen.
 func TestPlanHasEverything(t *testing.T) {
 	t.Parallel()
-	plan := NewPlan(1, 300, 10*time.Minute)
+	plan := NewPlan(1, 300, 10*time.Minute, 1)
 	for _, want := range newDeck() {
 		require.True(t, slices.ContainsFunc(plan.Steps, func(s Step) bool { return s.Kind == want.Kind && s.Target == want.Target }), "%v", want)
 	}
@@ -124,6 +132,85 @@ func TestPlanHasEverything(t *testing.T) {
 	for _, fault := range misplays {
 		require.Contains(t, faultOf, fault)
 	}
+}
+
+// With several replicas each of them is hit, and only what is there.
+func TestPlanHitsEveryReplica(t *testing.T) {
+	t.Parallel()
+	there := append(linksOf(2), append(misplays, "api", "api2", "worker", "worker2", "rabbitmq", "postgres", "temporal", "sandbox", everything, fullData, fullLog)...)
+	hit := map[string]bool{}
+	for _, step := range NewPlan(1, 1, 30*time.Minute, 2).Steps {
+		require.Contains(t, there, step.Target)
+		hit[step.Target] = true
+	}
+	for _, target := range there {
+		require.True(t, hit[target], target)
+	}
+	for _, step := range NewPlan(1, 1, 30*time.Minute, 1).Steps {
+		require.NotContains(t, step.Target, "2")
+	}
+}
+
+func TestBalancerGoesToTheReplicaThatIsUp(t *testing.T) {
+	t.Parallel()
+	b, err := openBalancer(t.Context())
+	require.NoError(t, err)
+	defer b.close()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	ask := func() (string, error) {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, b.url(), strings.NewReader("hello"))
+		require.NoError(t, err)
+		response, err := client.Do(request)
+		if err != nil {
+			return "", err
+		}
+		defer func() { _ = response.Body.Close() }()
+		answer, err := io.ReadAll(response.Body)
+		return string(answer), err
+	}
+	_, err = ask()
+	require.Error(t, err, "no replica yet")
+	replica := func(name string) *httptest.Server {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			text, _ := io.ReadAll(r.Body)
+			_, _ = fmt.Fprint(w, string(text), " ", name)
+		}))
+		t.Cleanup(server.Close)
+		return server
+	}
+	one, two := replica("one"), replica("two")
+	b.backends.Store(&[]string{one.Listener.Addr().String(), two.Listener.Addr().String()})
+	answers := map[string]int{}
+	for range 4 {
+		answer, err := ask()
+		require.NoError(t, err)
+		answers[answer]++
+	}
+	require.Equal(t, map[string]int{"hello one": 2, "hello two": 2}, answers)
+	one.Close()
+	for range 4 {
+		answer, err := ask()
+		require.NoError(t, err)
+		require.Equal(t, "hello two", answer)
+	}
+}
+
+// What is printed of a story has bounds, however long the story.
+func TestStoryIsPrintedWithinBounds(t *testing.T) {
+	t.Parallel()
+	s := Story{OrderID: "7", Log: []string{strings.Repeat("长", 10_000)}}
+	var list []string
+	for i := range 1000 {
+		list, s.Events = append(list, fmt.Sprintf(`{"n":%d,"note":"%s"}`, i, strings.Repeat("x", 1000))), append(s.Events, fmt.Sprint("event ", i))
+	}
+	s.Told = json.RawMessage(`{"audit":[` + strings.Join(list, ",") + `],"order":{"id":"7"}}`)
+	var told bytes.Buffer
+	s.print(&told)
+	require.Less(t, told.Len(), 10_000)
+	require.Contains(t, told.String(), `{"id":"7"}`)
+	require.Contains(t, told.String(), `{"n":999`, "the latest")
+	require.Contains(t, told.String(), "event 999")
+	require.NotContains(t, told.String(), `{"n":0,`)
 }
 
 func TestFair(t *testing.T) {

@@ -44,6 +44,9 @@ func (c *caller) call(ctx context.Context, name, method, path, key string, body,
 	if refused && refusal.Status == http.StatusUnauthorized && name != withOldToken {
 		c.diary.find(Finding{Check: "good-token", User: c.user.ID, Detail: fmt.Sprintf("%s: a token from a clock that is off by %v was refused", name, c.skew)})
 	}
+	if refused && refusal.Status == http.StatusInternalServerError {
+		c.diary.find(Finding{Check: "unforeseen", User: c.user.ID, Detail: name + ": answered with 500; what passes by itself is 503"})
+	}
 	return err
 }
 

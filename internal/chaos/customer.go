@@ -318,7 +318,7 @@ func (r *run) newVisit(c Customer) *visit {
 	return &visit{
 		Customer: c, diary: r.diary, operator: r.operator,
 		client: &caller{
-			api: r.stack.APIURL(), secret: r.env["JWT_SECRET"], user: auth.User{ID: c.User}, skew: c.Skew,
+			api: r.apiURL(), secret: r.env["JWT_SECRET"], user: auth.User{ID: c.User}, skew: c.Skew,
 			diary: r.diary, http: r.http,
 		},
 	}

@@ -21,21 +21,23 @@ import (
 // havoc breaks things as the plan has it.
 type havoc struct {
 	stack *devstack.Stack
-	links *links
-	disk  *disk // nil: none that may be full
-	db    *sql.DB
-	diary *diary
-	busy  map[string]*sync.Mutex // a service is not for concurrent use
+	// services are the stack's and the other replicas.
+	services []*devstack.Service
+	links    *links
+	disk     *disk // nil: none that may be full
+	db       *sql.DB
+	diary    *diary
+	busy     map[string]*sync.Mutex // a service is not for concurrent use
 
 	mu     sync.Mutex
 	played map[string]int // the sandbox's faults that are on, by name
 	seed   int64
 }
 
-func newHavoc(stack *devstack.Stack, l *links, d *diary, seed uint64) *havoc {
-	h := &havoc{stack: stack, links: l, diary: d, busy: map[string]*sync.Mutex{}, played: map[string]int{}}
+func newHavoc(stack *devstack.Stack, services []*devstack.Service, l *links, d *diary, seed uint64) *havoc {
+	h := &havoc{stack: stack, services: services, links: l, diary: d, busy: map[string]*sync.Mutex{}, played: map[string]int{}}
 	h.seed = int64(seed >> 1)
-	for _, service := range stack.Services() {
+	for _, service := range services {
 		h.busy[service.Name()] = &sync.Mutex{}
 	}
 	return h
@@ -83,7 +85,7 @@ func (h *havoc) take(ctx context.Context, step Step) {
 // kill kills services and starts them again. One that does not become ready, since what it needs is down, is looked after
 // later.
 func (h *havoc) kill(ctx context.Context, step Step) error {
-	victims := slices.DeleteFunc(h.stack.Services(), func(s *devstack.Service) bool {
+	victims := slices.DeleteFunc(slices.Clone(h.services), func(s *devstack.Service) bool {
 		return step.Target != everything && step.Target != s.Name()
 	})
 	release := h.hold(victims)
@@ -136,20 +138,29 @@ func (h *havoc) consumeLog(ctx context.Context) {
 // sandbox's faults as they should be, until ctx ends.
 func (h *havoc) supervise(ctx context.Context) {
 	for sleep(ctx, 500*time.Millisecond) {
-		for _, name := range []string{"api", "worker"} {
-			if !h.busy[name].TryLock() {
-				continue
+		for _, service := range h.services {
+			if app := strings.TrimRight(service.Name(), "0123456789"); app == "api" || app == "worker" {
+				h.lookAfter(ctx, service)
 			}
-			if h.stack.Service(name).PID() == 0 {
-				h.diary.note("%s has ended by itself, and is started again", name)
-				h.diary.count(&h.diary.Faults, "ended by itself: "+name)
-				if err := h.stack.Service(name).Start(ctx); err != nil && ctx.Err() == nil {
-					h.diary.note("start %s: %v", name, firstLine(err))
-				}
-			}
-			h.busy[name].Unlock()
 		}
 		_ = h.putFaults(ctx) // the sandbox may be down: next time
+	}
+}
+
+// lookAfter starts a process of ours that has ended, unless a step has it in hand.
+func (h *havoc) lookAfter(ctx context.Context, service *devstack.Service) {
+	name := service.Name()
+	if !h.busy[name].TryLock() {
+		return
+	}
+	defer h.busy[name].Unlock()
+	if service.PID() != 0 {
+		return
+	}
+	h.diary.note("%s has ended by itself, and is started again", name)
+	h.diary.count(&h.diary.Faults, "ended by itself: "+name)
+	if err := service.Start(ctx); err != nil && ctx.Err() == nil {
+		h.diary.note("start %s: %v", name, firstLine(err))
 	}
 }
 
@@ -240,7 +251,7 @@ func (h *havoc) calm(ctx context.Context) error {
 	h.mu.Lock()
 	clear(h.played)
 	h.mu.Unlock()
-	for _, service := range h.stack.Services() {
+	for _, service := range h.services {
 		if err := h.raise(ctx, service); err != nil {
 			return fmt.Errorf("the services do not come back: %w", err)
 		}

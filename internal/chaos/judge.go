@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
 	"time"
 
 	"coursepay/internal/auth"
@@ -18,7 +16,7 @@ import (
 // judge audits the books, asks from the buyers' side, and looks whether every promise was kept.
 func (r *run) judge(ctx context.Context, s settled) (Report, error) {
 	report := Report{
-		Seed: r.options.Seed, Orders: r.options.Orders, Minutes: r.options.Length.Minutes(), Again: r.options.again(),
+		Seed: r.options.Seed, Orders: r.options.Orders, Minutes: r.options.Length.Minutes(), Again: r.options.again(), Replicas: r.options.Replicas, LeftOut: r.leftOut,
 		Plan: r.plan, Faults: r.diary.Faults, Answers: r.diary.Answers, Decisions: r.diary.Decisions,
 		CalmSeconds: s.took.Seconds(), Sweeps: s.sweeps, Swept: s.swept, Replayed: s.replayed,
 		Findings: append([]Finding{}, r.diary.findings...),
@@ -33,7 +31,7 @@ func (r *run) judge(ctx context.Context, s settled) (Report, error) {
 	}
 	if len(report.Findings) > 0 {
 		report.Dir = r.dir
-		r.keepStories(ctx, report.Findings)
+		report.Stories, report.Errors = r.keepStories(ctx, report.Findings), r.logLines("level=ERROR")
 	}
 	return report, nil
 }
@@ -153,7 +151,7 @@ func (r *run) has(ctx context.Context, c Customer) (has bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	learner := buyer.NewLearner(r.stack.APIURL(), token)
+	learner := buyer.NewLearner(r.apiURL(), token)
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	err = persist(ctx, func() error {
@@ -228,31 +226,6 @@ func (r *run) endings(ctx context.Context, report *Report) error {
 		report.Endings[what] = n
 	}
 	return rows.Err()
-}
-
-// keepStories keeps what the shop knows of the orders that something was found about.
-func (r *run) keepStories(ctx context.Context, findings []Finding) {
-	if err := os.MkdirAll(r.findingsDir(), 0o750); err != nil {
-		r.diary.note("keep the stories: %v", err)
-		return
-	}
-	for _, f := range findings {
-		orderID := f.OrderID
-		if orderID == "" && f.PayNo != "" {
-			_ = r.db.QueryRowContext(ctx, `select order_id::text from xc_pay_record where pay_no = $1`, f.PayNo).Scan(&orderID)
-		}
-		if orderID == "" {
-			continue
-		}
-		var story json.RawMessage
-		err := r.operator.client.call(ctx, "story", http.MethodGet, "/ops/orders/"+orderID, "", nil, &story)
-		if err == nil {
-			err = os.WriteFile(filepath.Join(r.findingsDir(), orderID+".json"), story, 0o600)
-		}
-		if err != nil {
-			r.diary.note("keep the story of order %s: %v", orderID, err)
-		}
-	}
 }
 
 // Failed says whether something was found.

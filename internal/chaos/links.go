@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 
@@ -13,9 +14,21 @@ import (
 	"coursepay/internal/devstack"
 )
 
-// linkNames are the ways from our processes to what they need, each with a proxy of its own.
+// linkNames are the ways from our processes to what they need, each with a proxy of its own; those of other replicas begin
+// with their names.
 var linkNames = []string{
 	"api-postgres", "api-temporal", "api-sandbox", "worker-postgres", "worker-rabbitmq", "worker-temporal", "worker-sandbox",
+}
+
+// linksOf are the links of all replicas.
+func linksOf(replicas int) (names []string) {
+	for _, link := range linkNames {
+		app, service, _ := strings.Cut(link, "-")
+		for _, replica := range replicaNames(app, replicas) {
+			names = append(names, replica+"-"+service)
+		}
+	}
+	return names
 }
 
 // links are the proxies on the ways from our processes to the services.
@@ -25,14 +38,14 @@ type links struct {
 }
 
 // layLinks puts a proxy on each way, on a free port.
-func layLinks(stack *devstack.Stack) (*links, error) {
+func layLinks(stack *devstack.Stack, replicas int) (*links, error) {
 	upstream, err := upstreams(stack)
 	if err != nil {
 		return nil, err
 	}
 	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
 	l := &links{proxies: map[string]*toxiproxy.Proxy{}, busy: map[string]*sync.Mutex{}}
-	for _, name := range linkNames {
+	for _, name := range linksOf(replicas) {
 		_, service, _ := strings.Cut(name, "-")
 		proxy := toxiproxy.NewProxy(server, name, "127.0.0.1:0", upstream[service])
 		if err := proxy.Start(); err != nil {
@@ -60,13 +73,13 @@ func upstreams(stack *devstack.Stack) (map[string]string, error) {
 }
 
 // env leads our processes to the proxies.
-func (l *links) env(stack *devstack.Stack) (map[string]map[string]string, error) {
+func (l *links) env(stack *devstack.Stack, replicas int) (map[string]map[string]string, error) {
 	direct, err := upstreams(stack)
 	if err != nil {
 		return nil, err
 	}
 	env := map[string]map[string]string{}
-	for _, app := range []string{"api", "worker"} {
+	for _, app := range slices.Concat(replicaNames("api", replicas), replicaNames("worker", replicas)) {
 		env[app] = map[string]string{}
 		for service, variable := range map[string][2]string{
 			"postgres": {"DATABASE_URL", stack.Postgres.URL()},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
 	"coursepay/models"
@@ -117,14 +118,14 @@ const (
 	shortest      = time.Second     // that something is broken
 )
 
-// NewPlan draws a plan from the seed.
-func NewPlan(seed uint64, orders int, length time.Duration) Plan {
+// NewPlan draws a plan from the seed, for so many replicas of our processes.
+func NewPlan(seed uint64, orders int, length time.Duration, replicas int) Plan {
 	r := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // to be drawn again from the same seed
-	return Plan{Steps: drawSteps(r, length), Customers: drawCustomers(r, seed, orders, length)}
+	return Plan{Steps: drawSteps(r, length, replicas), Customers: drawCustomers(r, seed, orders, length)}
 }
 
 // drawSteps deals from a shuffled deck, so that everything has its turn before anything comes again.
-func drawSteps(r *rand.Rand, length time.Duration) []Step {
+func drawSteps(r *rand.Rand, length time.Duration, replicas int) []Step {
 	var steps, deck []Step
 	for at := firstStep; at < length-shortest; at += pauseOfSteps + between(r, 0, spreadOfSteps) {
 		if len(deck) == 0 {
@@ -134,10 +135,26 @@ func drawSteps(r *rand.Rand, length time.Duration) []Step {
 		step := deck[0]
 		deck = deck[1:]
 		step.At = at
+		if replicas > 1 {
+			step.Target = drawReplica(r, step.Target, replicas)
+		}
 		step.For = min(between(r, shortest, longest[step.Kind]), length-at)
 		steps = append(steps, step)
 	}
 	return steps
+}
+
+// drawReplica draws which replica it hits, where there are several of what the step is about.
+func drawReplica(r *rand.Rand, target string, replicas int) string {
+	app, service, isLink := strings.Cut(target, "-")
+	if app != "api" && app != "worker" {
+		return target
+	}
+	app = replicaNames(app, replicas)[r.IntN(replicas)]
+	if isLink {
+		return app + "-" + service
+	}
+	return app
 }
 
 var longest = map[Kind]time.Duration{

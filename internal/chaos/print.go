@@ -10,7 +10,7 @@ import (
 
 // Print writes the report as tables for people, the verdict last.
 func (r Report) Print(w io.Writer) error {
-	fmt.Fprintf(w, "\nchaos: %d orders, %g minutes, seed %d\n", r.Orders, r.Minutes, r.Seed)
+	fmt.Fprintf(w, "\nchaos: %d orders, %g minutes, seed %d, %d of api and worker each\n", r.Orders, r.Minutes, r.Seed, r.Replicas)
 	table := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	for _, section := range []struct {
 		title  string
@@ -32,6 +32,18 @@ func (r Report) Print(w io.Writer) error {
 		fmt.Fprintf(w, "  sweep: %s\n", swept)
 	}
 	fmt.Fprintf(w, "audit: %s\n", r.Audit.Verdict())
+	for _, left := range r.LeftOut {
+		fmt.Fprintf(w, "not tried: %s\n", left)
+	}
+	for _, story := range r.Stories[:min(storiesShown, len(r.Stories))] {
+		story.print(w)
+	}
+	if len(r.Stories) > storiesShown {
+		fmt.Fprintf(w, "\nand the stories of %d more orders\n", len(r.Stories)-storiesShown)
+	}
+	for _, line := range r.Errors {
+		fmt.Fprintf(w, "error: %s\n", cut(line))
+	}
 	for _, f := range r.Findings {
 		fmt.Fprintf(w, "FOUND  %s\n", f)
 	}

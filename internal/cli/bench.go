@@ -14,8 +14,6 @@ import (
 	"github.com/joho/godotenv"
 	"github.com/spf13/cobra"
 	"go.temporal.io/sdk/client"
-	"go.temporal.io/sdk/contrib/envconfig"
-	temporallog "go.temporal.io/sdk/log"
 
 	"coursepay/internal/bench"
 )
@@ -43,12 +41,17 @@ func newBenchCommand() *cobra.Command {
 	f.IntVar(&flags.Orders, "orders", 1500, "paid orders, and as many passes of the skeleton, in all rounds together")
 	f.IntVar(&flags.Concurrency, "concurrency", 32, "how many at once")
 	f.IntVar(&flags.Rounds, "rounds", 5, "rounds, of which the median is told")
+	f.BoolVar(&flags.SkeletonOnly, "skeleton-only", false, "no orders in the rounds: to compare settings of Temporal")
 	f.IntVar(&flags.Alone, "alone", 50, "passes of each kind, one at a time")
 	f.DurationVar(&flags.ReadFor, "read-for", 5*time.Second, "how long to read from each endpoint; 0 not at all")
 	f.IntVar(&flags.Open, "open", 0, "also the idle cost of so many orders that nobody scans")
 	f.DurationVar(&flags.IdleFor, "idle-for", time.Minute, "how long to watch them")
 	f.IntSliceVar(&flags.Rows, "rows", nil, "also with the stack's tables filled to so many paid orders, such as 1000,1000000; they stay")
 	f.DurationVar(&flags.For, "for", 30*time.Minute, "begin no further part after this time")
+	f.DurationVar(&flags.Soak, "soak", 0, "instead: hold a steady load for so long, and say what of goroutines, memory and connections grows")
+	f.Float64Var(&flags.SoakRate, "soak-rate", 2, "visits a second in the soak")
+	f.DurationVar(&flags.OverloadFor, "overload-for", 0, "instead: measure the peak, then offer several times of it for so long, and say what gets through")
+	f.Float64Var(&flags.Overload, "overload", 5, "how many times of the peak")
 	f.StringVar(&flags.Commit, "commit", "", "what is measured, for the report (default: what this program was built from)")
 	f.BoolVar(&flags.json, "json", false, "print JSON")
 	f.BoolVar(&flags.AnyHost, "yes-load-this-host", false, "also when the stack is not on this machine")
@@ -74,10 +77,10 @@ func runBench(cmd *cobra.Command, flags benchFlags) error {
 	if failure != nil {
 		failure = fmt.Errorf("bench: %w", failure)
 	}
-	if report == nil || report.Comparison == nil {
+	if report == nil || report.Comparison == nil && report.Soak == nil && report.Overload == nil {
 		return failure
 	}
-	return errors.Join(failure, printBench(cmd.OutOrStdout(), report, flags.json)) // what was measured until then, too
+	return errors.Join(failure, printBench(cmd.OutOrStdout(), report, flags.json), report.Soak.Verdict()) // what was measured until then, too
 }
 
 func printBench(out io.Writer, report *bench.Report, asJSON bool) error {
@@ -90,13 +93,11 @@ func printBench(out io.Writer, report *bench.Report, asJSON bool) error {
 	return err
 }
 
-// dialTemporal connects as our processes do: TLS and API keys come from the SDK's own variables.
+// dialTemporal connects as our processes do.
 func dialTemporal(ctx context.Context, address, namespace string) (client.Client, error) {
-	options, err := envconfig.LoadDefaultClientOptions()
+	options, err := temporalOptions(address, namespace, slog.New(slog.DiscardHandler))
 	if err != nil {
-		return nil, fmt.Errorf("temporal options: %w", err)
+		return nil, err
 	}
-	options.HostPort, options.Namespace = address, namespace
-	options.Logger = temporallog.NewStructuredLogger(slog.New(slog.DiscardHandler))
 	return client.DialContext(ctx, options)
 }

@@ -44,6 +44,7 @@ func newChaosCommand() *cobra.Command {
 	cmd.Flags().IntVar(&options.Orders, "orders", 150, "how many learners come")
 	cmd.Flags().Uint64Var(&options.Seed, "seed", 1, "decides what breaks and when, and who does what")
 	cmd.Flags().Float64Var(&minutes, "minutes", 3, "how long things break; starting and calming down come on top")
+	cmd.Flags().IntVar(&options.Replicas, "replicas", chaos.DefaultReplicas, "how many of api and worker there are each, 1 to 3")
 	cmd.Flags().DurationVar(&options.Patience, "patience", chaos.DefaultPatience, "how long after that something may be open")
 	cmd.Flags().StringVar(&options.Dir, "dir", options.Dir, "where the stack's folder is made; it is kept when something is found")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
@@ -60,7 +61,7 @@ func relayed(err error) error {
 }
 
 func printPlan(out io.Writer, options chaos.Options, asJSON bool) error {
-	plan := chaos.NewPlan(options.Seed, options.Orders, options.Length)
+	plan := chaos.NewPlan(options.Seed, options.Orders, options.Length, options.Replicas)
 	if asJSON {
 		return json.NewEncoder(out).Encode(plan)
 	}

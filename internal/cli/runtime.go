@@ -69,27 +69,46 @@ func (r *runtime) close() error {
 	return errors.Join(errs...)
 }
 
-// store opens the database, waits for it where it is still starting, and leases a node for ids.
-func (r *runtime) store(ctx context.Context) (*models.Store, error) {
-	var pool *sql.DB
-	var node *nodeid.Node
-	err := r.patiently(ctx, "database", func() (err error) {
-		pool, err = models.Open(ctx, r.cfg.DatabaseURL, r.cfg.DBMaxConns)
-		return err
-	})
+// stores opens the database, waits for it where it is still starting, and leases a node for ids. The door has reserved
+// connections of its own; where there are none, it is the same as the store.
+func (r *runtime) stores(ctx context.Context, reserved int) (store, door *models.Store, err error) {
+	pool, err := r.pool(ctx, r.cfg.DBMaxConns-reserved)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	r.atEnd("database", func(context.Context) error { return pool.Close() })
+	var node *nodeid.Node
 	err = r.patiently(ctx, "node lease", func() (err error) {
 		node, err = nodeid.Acquire(ctx, pool, holder(), nodeid.WithLogger(r.log))
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	r.atEnd("node lease", node.Close)
-	return models.NewStore(pool, node.Next, time.Now)
+	if store, err = models.NewStore(pool, node.Next, time.Now); err != nil || reserved == 0 {
+		return store, store, err
+	}
+	if pool, err = r.pool(ctx, reserved); err != nil {
+		return nil, nil, err
+	}
+	door, err = models.NewStore(pool, node.Next, time.Now)
+	return store, door, err
+}
+
+func (r *runtime) store(ctx context.Context) (*models.Store, error) {
+	store, _, err := r.stores(ctx, 0)
+	return store, err
+}
+
+func (r *runtime) pool(ctx context.Context, conns int) (pool *sql.DB, err error) {
+	err = r.patiently(ctx, "database", func() (err error) {
+		pool, err = models.Open(ctx, r.cfg.DatabaseURL, conns)
+		return err
+	})
+	if err == nil {
+		r.atEnd("database", func(context.Context) error { return pool.Close() })
+	}
+	return pool, err
 }
 
 // holder names this process in the table of leases.
@@ -122,13 +141,24 @@ func (r *runtime) patiently(ctx context.Context, what string, try func() error) 
 
 // temporal makes a client that connects when it is first used, so that a process starts while Temporal is down. TLS and
 // API keys come from the SDK's own environment variables.
-func (r *runtime) temporal() (client.Client, error) {
+// temporalOptions is how we talk to Temporal: TLS and API keys come from the SDK's own variables. Nothing is compressed:
+// it costs both sides more processor than an order's few kilobytes cost a network.
+func temporalOptions(address, namespace string, logger *slog.Logger) (client.Options, error) {
 	options, err := envconfig.LoadDefaultClientOptions()
 	if err != nil {
-		return nil, fmt.Errorf("temporal options: %w", err)
+		return options, fmt.Errorf("temporal options: %w", err)
 	}
-	options.HostPort, options.Namespace = r.cfg.TemporalAddress, r.cfg.TemporalNamespace
-	options.Logger = temporallog.NewStructuredLogger(r.log)
+	options.HostPort, options.Namespace = address, namespace
+	options.ConnectionOptions.GrpcCompression = &client.GrpcCompressionNone{}
+	options.Logger = temporallog.NewStructuredLogger(logger)
+	return options, nil
+}
+
+func (r *runtime) temporal() (client.Client, error) {
+	options, err := temporalOptions(r.cfg.TemporalAddress, r.cfg.TemporalNamespace, r.log)
+	if err != nil {
+		return nil, err
+	}
 	c, err := client.NewLazyClient(options)
 	if err != nil {
 		return nil, fmt.Errorf("temporal client: %w", err)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -22,6 +23,8 @@ type stackFlags struct {
 	servicesOnly bool
 	test         bool
 	json         bool
+	engine       string
+	engineSet    []string
 }
 
 // newStackCommands are the commands that run the private stack.
@@ -38,6 +41,7 @@ func newUpCommand() *cobra.Command {
 		RunE:  func(cmd *cobra.Command, _ []string) error { return up(cmd, flags) },
 	}
 	flags.register(command)
+	flags.registerEngine(command)
 	command.Flags().BoolVar(&flags.servicesOnly, "services-only", false, "only Postgres, RabbitMQ and Temporal")
 	command.Flags().BoolVar(&flags.test, "test", false, "the services that the tests share, instead")
 	command.Flags().BoolVar(&flags.json, "json", false, "print the result as JSON")
@@ -46,6 +50,31 @@ func newUpCommand() *cobra.Command {
 
 func (f *stackFlags) register(command *cobra.Command) {
 	command.Flags().StringVar(&f.dir, "dir", stackDir, "the stack's folder")
+}
+
+func (f *stackFlags) registerEngine(command *cobra.Command) {
+	command.Flags().StringVar(&f.engine, "engine", devstack.EngineDev, "the Temporal server: dev, or postgres for the plain "+
+		"server over the stack's Postgres, as docker-compose.yml has it (building it takes minutes, once)")
+	command.Flags().StringSliceVar(&f.engineSet, "engine-set", nil, "tune that server with these settings instead of those "+
+		"in deploy/compose/temporal: variables (GOGC=400) and keys of its dynamic configuration; none for a stock server")
+}
+
+// engineSettings reads --engine-set; nil when it was not given.
+func (f *stackFlags) engineSettings() (map[string]string, error) {
+	if len(f.engineSet) == 0 {
+		return nil, nil
+	}
+	settings := map[string]string{}
+	for _, text := range f.engineSet {
+		name, value, found := strings.Cut(text, "=")
+		if !found && text != "none" {
+			return nil, fmt.Errorf("--engine-set %s: want NAME=VALUE, or none", text)
+		}
+		if found {
+			settings[name] = value
+		}
+	}
+	return settings, nil
 }
 
 func up(cmd *cobra.Command, flags stackFlags) error {
@@ -69,6 +98,10 @@ func startStack(ctx context.Context, flags stackFlags, progress io.Writer, leash
 	if err != nil {
 		return nil, err
 	}
+	if options.EngineSettings, err = flags.engineSettings(); err != nil {
+		return nil, err
+	}
+	options.Engine = flags.engine
 	options.Progress, options.ServicesOnly, options.Leashed = progress, flags.servicesOnly, leashed
 	return devstack.Up(ctx, options)
 }
@@ -100,6 +133,7 @@ func newDevCommand() *cobra.Command {
 		RunE:  func(cmd *cobra.Command, _ []string) error { return dev(cmd, flags) },
 	}
 	flags.register(command)
+	flags.registerEngine(command)
 	return command
 }
 

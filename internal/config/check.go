@@ -43,6 +43,7 @@ func rules() map[string]rule {
 		"TEMPORAL_UI_URL":        baseURL,
 		"HTTP_ADDR":              listenAddress,
 		"PUBLIC_URL":             baseURL,
+		"CODES_AT_ONCE":          func(c *Config, _ string) bool { return c.CodesAtOnce >= 0 && c.CodesAtOnce <= 10_000 },
 		"JWT_PUBLIC_KEY":         jwtPublicKey,
 		"ALIPAY_GATEWAY":         urlWith("http", "https"),
 		"ALIPAY_APP_ID":          matches(`^[0-9]{1,32}$`),

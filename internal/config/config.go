@@ -68,6 +68,10 @@ type Config struct {
 	// trailing slash nor a query, so that a path is simply appended.
 	PublicURL string `env:"PUBLIC_URL" part:"http,alipay" required:"true" expect:"an absolute http(s) URL without trailing slash, query, fragment or password, such as https://pay.example.com"`
 
+	// CodesAtOnce is how many purchases one process of the API begins at once: learners who choose a course or ask for a
+	// code. Some more wait for their turn, the others are told to come back later.
+	CodesAtOnce int `env:"CODES_AT_ONCE" envDefault:"0" part:"http" expect:"a whole number from 1 to 10000, or 0 for 8 on each processor"`
+
 	// JWTSecret checks (and signs) the callers' tokens with HS256. Either it or JWTPublicKey is given.
 	JWTSecret string `env:"JWT_SECRET" part:"jwt" secret:"key" expect:"a secret that the token's issuer uses with HS256"`
 	// JWTPublicKey checks tokens that somebody else signs: PEM, RSA (RS256) or ECDSA on P-256 (ES256).

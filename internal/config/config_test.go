@@ -129,6 +129,7 @@ func TestDefaults(t *testing.T) {
 	require.Empty(t, c.MetricsAddr)
 	require.Equal(t, 20, c.DBMaxConns)
 	require.Equal(t, 20, c.AlipayMaxQPS)
+	require.Zero(t, c.CodesAtOnce)
 	require.Equal(t, "127.0.0.1:7233", c.TemporalAddress)
 	require.Equal(t, "default", c.TemporalNamespace)
 	require.Equal(t, ":8080", c.HTTPAddr)
@@ -208,6 +209,9 @@ func TestFaults(t *testing.T) {
 		"no connections":             {with(map[string]string{"DB_MAX_CONNS": "0"}), "DB_MAX_CONNS: expected"},
 		"amqps":                      {with(map[string]string{"AMQP_URL": "amqps://mq/"}), ""},
 		"amqp over http":             {with(map[string]string{"AMQP_URL": "http://mq/"}), "AMQP_URL: expected"},
+		"codes at once":              {with(map[string]string{"CODES_AT_ONCE": "200"}), ""},
+		"codes below zero":           {with(map[string]string{"CODES_AT_ONCE": "-1"}), "CODES_AT_ONCE: expected"},
+		"too many codes":             {with(map[string]string{"CODES_AT_ONCE": "10001"}), "CODES_AT_ONCE: expected"},
 		"any free port":              {with(map[string]string{"HTTP_ADDR": "127.0.0.1:0"}), ""},
 		"temporal without host":      {with(map[string]string{"TEMPORAL_ADDRESS": ":7233"}), "TEMPORAL_ADDRESS: expected"},
 		"public URL with a path":     {with(map[string]string{"PUBLIC_URL": "https://a.example/api"}), ""},

@@ -12,6 +12,7 @@ type builder struct {
 	tools    tools
 	given    map[string]string // DATABASE_URL and its like, when somebody else runs the service
 	progress *progress
+	engine   string // EngineDev where empty
 }
 
 // givenVariables are the settings that name a service of somebody else.

@@ -18,7 +18,9 @@ import (
 type tools struct {
 	postgresBin string // folder with initdb and postgres
 	rabbitBin   string // folder with rabbitmq-server
-	temporal    string // the program
+	temporal    string // the program: the development server
+	// The plain server's programs, for EnginePostgres.
+	temporalServer, temporalSQL string
 }
 
 // packages are Debian's names for what we look for.
@@ -30,13 +32,22 @@ func (b *builder) ensureTools(ctx context.Context, need ...string) error {
 	need = slices.DeleteFunc(need, func(service string) bool { return b.given[givenVariables[service]] != "" })
 	group, ctx := errgroup.WithContext(ctx)
 	if slices.Contains(need, "temporal") {
-		group.Go(func() (err error) {
-			b.tools.temporal, err = b.ensureTemporal(ctx)
-			return err
-		})
+		group.Go(func() error { return b.ensureEngine(ctx) })
 	}
 	group.Go(func() error { return b.ensurePackages(ctx, need) })
 	return group.Wait()
+}
+
+func (b *builder) ensureEngine(ctx context.Context) (err error) {
+	if b.engine != EnginePostgres {
+		b.tools.temporal, err = b.ensureTemporal(ctx)
+		return err
+	}
+	if b.tools.temporalServer, err = b.ensureTool(ctx, TemporalServer); err != nil {
+		return err
+	}
+	b.tools.temporalSQL, err = b.ensureTool(ctx, TemporalSQLTool)
+	return err
 }
 
 func (b *builder) ensurePackages(ctx context.Context, need []string) error {

@@ -37,6 +37,11 @@ type Options struct {
 	// AppEnv are variables of one of our processes alone, by its name (worker or api): DATABASE_URL and its like may lead
 	// it to a proxy before the stack's own service.
 	AppEnv map[string]map[string]string `json:",omitempty"`
+	// Engine is the Temporal server: EngineDev, which empty means too, or EnginePostgres.
+	Engine string `json:",omitempty"`
+	// EngineSettings tune that server instead of the settings that we ship (deploy/compose/temporal), which nil means:
+	// keys of its dynamic configuration, with values in YAML, and variables of its process, such as GOGC.
+	EngineSettings map[string]string
 	// ServicesOnly leaves out our own processes.
 	ServicesOnly bool
 	// ForTests is for the services that all tests share: Temporal keeps everything in memory, RabbitMQ has its
@@ -50,7 +55,7 @@ type Options struct {
 var passedOn = []string{
 	"DATABASE_URL", "AMQP_URL", "TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE", "TEMPORAL_API_KEY", "TEMPORAL_TLS",
 	"TEMPORAL_TLS_CLIENT_CERT_PATH", "TEMPORAL_TLS_CLIENT_KEY_PATH", "TEMPORAL_TLS_SERVER_CA_CERT_PATH",
-	"TEMPORAL_TLS_SERVER_NAME", "PUBLIC_URL", "METRICS_ADDR", "ORDER_EXPIRY", "POLL_SCHEDULE", "APP_ENV", "LOG_LEVEL",
+	"TEMPORAL_TLS_SERVER_NAME", "PUBLIC_URL", "METRICS_ADDR", "ORDER_EXPIRY", "POLL_SCHEDULE", "CODES_AT_ONCE", "APP_ENV", "LOG_LEVEL",
 	"LOG_FORMAT", "DB_MAX_CONNS", "SANDBOX_NOTIFY_SCHEDULE",
 }
 

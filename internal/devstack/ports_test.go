@@ -80,7 +80,7 @@ func TestTheToolsAreThosePinned(t *testing.T) {
 	t.Parallel()
 	root, err := ModuleRoot()
 	require.NoError(t, err)
-	for _, tool := range []Tool{TemporalCLI, Tctl, GolangciLint, WorkflowCheck} {
+	for _, tool := range []Tool{TemporalCLI, TemporalServer, TemporalSQLTool, Tctl, GolangciLint, WorkflowCheck} {
 		text, err := os.ReadFile(filepath.Join(root, "deploy", "tools", tool.Module, "go.mod"))
 		require.NoError(t, err)
 		module, _, _ := strings.Cut(tool.Package, "/cmd/")

@@ -70,7 +70,8 @@ func (b *builder) postgres(port int) (*Postgres, error) {
 	if b.tools.postgresBin == "" {
 		service.server = b.container(container{
 			service: "postgres", image: "postgres:16-alpine", port: port, inner: 5432, volume: "/var/lib/postgresql/data",
-			env: []string{"POSTGRES_USER=" + postgresUser, "POSTGRES_PASSWORD=" + password},
+			env:     []string{"POSTGRES_USER=" + postgresUser, "POSTGRES_PASSWORD=" + password},
+			command: append([]string{"postgres"}, countStatements...),
 		})
 		service.prepare = func(context.Context) error { return checkPort("postgres", port) }
 		return &Postgres{Service: service, url: address}, nil
@@ -99,15 +100,33 @@ func (c postgresCluster) launch(context.Context) (launch, error) {
 	if err != nil {
 		return launch{}, err
 	}
+	command := []string{
+		filepath.Join(c.bin, "postgres"), "-D", c.data(), "-p", fmt.Sprint(c.port),
+		"-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "max_connections=300",
+		"-c", "timezone=UTC", "-c", "log_timezone=UTC",
+	}
+	if c.countsStatements() {
+		command = append(command, countStatements...)
+	}
 	return launch{
-		command: []string{
-			filepath.Join(c.bin, "postgres"), "-D", c.data(), "-p", fmt.Sprint(c.port),
-			"-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "max_connections=300",
-			"-c", "timezone=UTC", "-c", "log_timezone=UTC",
-		},
+		command: command,
 		// Not started in the data folder: a capability helps only the program that is run, not the step into the folder.
 		env: []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C"}, dir: "/", account: user,
 	}, nil
+}
+
+// countStatements has Postgres count what it runs, for who wants to know what a purchase costs.
+var countStatements = []string{"-c", "shared_preload_libraries=pg_stat_statements"}
+
+// countsStatements says whether this Postgres can: the library is in a package of its own on some systems, and a server
+// that does not find it does not start.
+func (c postgresCluster) countsStatements() bool {
+	for _, folder := range []string{"lib", "lib/postgresql", "lib64"} {
+		if _, err := os.Stat(filepath.Join(filepath.Dir(c.bin), folder, "pg_stat_statements.so")); err == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // prepare makes the data folder. It comes into being under its name only when initdb has finished: what an earlier

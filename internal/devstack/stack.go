@@ -96,7 +96,7 @@ func lockStack(ctx context.Context, l layout) (func(), error) {
 
 // assemble makes the parts without starting them.
 func assemble(ctx context.Context, l layout, options Options) (*Stack, error) {
-	b := &builder{layout: l, given: options.Env, progress: &progress{out: options.Progress}}
+	b := &builder{layout: l, given: options.Env, progress: &progress{out: options.Progress}, engine: options.Engine}
 	if err := b.ensureTools(ctx, "postgres", "rabbitmq", "temporal"); err != nil {
 		return nil, err
 	}
@@ -108,10 +108,13 @@ func assemble(ctx context.Context, l layout, options Options) (*Stack, error) {
 	if err != nil {
 		return nil, err
 	}
+	engine, err := b.chooseTemporal(options, postgres)
+	if err != nil {
+		return nil, err
+	}
 	s := &Stack{
 		layout: l, options: options, progress: b.progress, Postgres: postgres,
-		RabbitMQ: b.rabbitmq(options.Ports.AMQP, apiPort),
-		Temporal: b.temporal(options.Ports.Temporal, options.Ports.TemporalUI, options.ForTests),
+		RabbitMQ: b.rabbitmq(options.Ports.AMQP, apiPort), Temporal: engine,
 	}
 	if !options.ServicesOnly {
 		if err := s.assembleApps(); err != nil {
@@ -122,6 +125,21 @@ func assemble(ctx context.Context, l layout, options Options) (*Stack, error) {
 		service.changed = s.writeEnv
 	}
 	return s, nil
+}
+
+func (b *builder) chooseTemporal(options Options, postgres *Postgres) (*Temporal, error) {
+	settings, err := options.engineSettings()
+	if err != nil {
+		return nil, err
+	}
+	ports := options.Ports
+	switch options.Engine {
+	case "", EngineDev:
+		return b.temporal(ports.Temporal, ports.TemporalUI, options.ForTests, settings), nil
+	case EnginePostgres:
+		return b.plainTemporal(ports.Temporal, postgres, settings)
+	}
+	return nil, fmt.Errorf("there is no engine %q: want %s or %s", options.Engine, EngineDev, EnginePostgres)
 }
 
 func (s *Stack) assembleApps() (err error) {
@@ -184,6 +202,11 @@ func (s *Stack) Service(name string) *Service {
 func (s *Stack) start(ctx context.Context) error {
 	if err := s.checkPorts(ctx); err != nil {
 		return err
+	}
+	if s.options.Engine == EnginePostgres { // the engine begins with its tables there
+		if err := s.startOne(ctx, s.Postgres.Service); err != nil {
+			return err
+		}
 	}
 	if err := s.startAll(ctx, s.Services()[:3]); err != nil {
 		return err
@@ -267,7 +290,7 @@ func Down(ctx context.Context, dir string) error {
 		return err
 	}
 	defer unlock()
-	for _, together := range [][]string{{"api", "worker", "sandbox"}, {"temporal", "rabbitmq", "postgres"}, {"epmd"}} {
+	for _, together := range [][]string{{"api", "worker", "sandbox"}, {"temporal", "rabbitmq"}, {"postgres", "epmd"}} {
 		if err := stopAll(ctx, layout, together); err != nil {
 			return err
 		}

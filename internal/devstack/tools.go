@@ -30,6 +30,12 @@ var (
 		Name: "temporal", Module: "temporal", Package: "github.com/temporalio/cli/cmd/temporal", Version: "1.5.1",
 		LDFlags: "-X github.com/temporalio/cli/temporalcli.Version=1.5.1",
 	}
+	TemporalServer = Tool{
+		Name: "temporal-server", Module: "server", Package: "go.temporal.io/server/cmd/server", Version: "1.31.2",
+	}
+	TemporalSQLTool = Tool{
+		Name: "temporal-sql-tool", Module: "server", Package: "go.temporal.io/server/cmd/tools/sql", Version: "1.31.2",
+	}
 	Tctl         = Tool{Name: "tctl", Module: "tctl", Package: "github.com/temporalio/tctl/cmd/tctl", Version: "1.18.0"}
 	GolangciLint = Tool{
 		Name: "golangci-lint", Module: "lint", Package: "github.com/golangci/golangci-lint/v2/cmd/golangci-lint", Version: "2.15.0",
@@ -41,7 +47,7 @@ var (
 
 // ToolByName finds a tool by its binary's name.
 func ToolByName(name string) (Tool, bool) {
-	for _, tool := range []Tool{TemporalCLI, Tctl, GolangciLint, WorkflowCheck} {
+	for _, tool := range []Tool{TemporalCLI, TemporalServer, TemporalSQLTool, Tctl, GolangciLint, WorkflowCheck} {
 		if tool.Name == name {
 			return tool, true
 		}

@@ -188,6 +188,7 @@ func TestAPaymentArrivesWithoutAsking(t *testing.T) {
 		s.view(elsewhere, record.PayNo, s.bearer("52")...),
 	}
 	unpaid := s.payResult("52", record.PayNo)
+	unpaid["orderStatus"] = "600001"
 	var first event
 	for _, v := range streams {
 		first = v.next()
@@ -202,7 +203,9 @@ func TestAPaymentArrivesWithoutAsking(t *testing.T) {
 		paid = v.until("601002")
 		require.NotEqual(t, first.id, paid.id)
 	}
-	require.Equal(t, s.payResult("52", record.PayNo), paid.record)
+	bought := s.payResult("52", record.PayNo)
+	bought["orderStatus"] = "600002"
+	require.Equal(t, bought, paid.record)
 	for _, last := range []string{first.id, paid.id, "what others say"} {
 		again := s.view(s.api, record.PayNo, append(s.bearer("52"), "Last-Event-ID", last)...).next()
 		require.Equal(t, paid.id, again.id, "who comes back sees how it stands")

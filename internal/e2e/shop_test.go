@@ -28,6 +28,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/client"
@@ -65,6 +66,8 @@ type shop struct {
 	dbURL   string
 	db      *sql.DB
 	store   *models.Store
+	door    *models.Store        // for callbacks
+	metrics *prometheus.Registry // the API's
 	engine  client.Client
 	keys    string
 	work    func() (stop func())
@@ -81,6 +84,8 @@ type options struct {
 	expiry time.Duration
 	poll   []time.Duration
 	idle   bool // no worker runs
+
+	codesAtOnce int // purchases that the API begins at once
 
 	alipayWithin time.Duration // how long Alipay may take to answer
 
@@ -112,7 +117,7 @@ func openShop(t *testing.T, o options) *shop {
 		Timeout: o.alipayWithin,
 	})
 	require.NoError(t, err)
-	s.serveAPI(listener, gateway, log)
+	s.serveAPI(listener, gateway, o, log)
 	s.work = func() func() { return s.startWorker(o, gateway, log) }
 	if !o.idle {
 		s.quit = s.work()
@@ -123,16 +128,23 @@ func openShop(t *testing.T, o options) *shop {
 
 func (s *shop) openBooks(log *slog.Logger) {
 	s.dbURL = devtest.Database(s.t, models.Migrate)
-	pool, err := models.Open(s.t.Context(), s.dbURL, 20)
-	require.NoError(s.t, err)
-	s.t.Cleanup(func() { _ = pool.Close() })
+	pool, doors := s.pool(20), s.pool(2)
 	node, err := nodeid.Acquire(s.t.Context(), pool, s.t.Name(), nodeid.WithLogger(log))
 	require.NoError(s.t, err)
 	s.t.Cleanup(func() { _ = node.Close(context.Background()) })
 	s.db = pool
 	s.store, err = models.NewStore(pool, node.Next, time.Now)
 	require.NoError(s.t, err)
+	s.door, err = models.NewStore(doors, node.Next, time.Now)
+	require.NoError(s.t, err)
 	require.NoError(s.t, s.store.SeedDemo(s.t.Context()))
+}
+
+func (s *shop) pool(conns int) *sql.DB {
+	pool, err := models.Open(s.t.Context(), s.dbURL, conns)
+	require.NoError(s.t, err)
+	s.t.Cleanup(func() { _ = pool.Close() })
+	return pool
 }
 
 func (s *shop) dialEngine(log *slog.Logger) {
@@ -163,12 +175,13 @@ func (s *shop) openSandbox(o options) {
 	s.t.Cleanup(server.Close)
 }
 
-func (s *shop) serveAPI(listener net.Listener, gateway *alipay.Client, log *slog.Logger) {
+func (s *shop) serveAPI(listener net.Listener, gateway *alipay.Client, o options, log *slog.Logger) {
 	tokens, err := auth.NewVerifier(auth.Config{Secret: jwtSecret})
 	require.NoError(s.t, err)
+	s.metrics = prometheus.NewRegistry()
 	server := api.New(api.Config{
-		Store: s.store, Temporal: s.engine, Namespace: s.namespace, TaskQueue: workflows.TaskQueue, Alipay: gateway,
-		Tokens: tokens, DemoToken: demoToken, Events: s.changes(log), Now: time.Now, Logger: log,
+		Store: s.store, Door: s.door, CodesAtOnce: o.codesAtOnce, Metrics: s.metrics, Temporal: s.engine, Namespace: s.namespace, TaskQueue: workflows.TaskQueue, Alipay: gateway,
+		Tokens: tokens, DemoToken: demoToken, Events: s.changes(log), FirstLook: o.poll[0], Now: time.Now, Logger: log,
 	})
 	s.background(func(ctx context.Context) error { return server.Serve(ctx, listener) })
 }

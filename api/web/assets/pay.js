@@ -130,7 +130,7 @@ class Popup {
 
   // open says whether this popup may still come to be paid.
   open() {
-    return this.state === 'waiting' || this.state === 'expired';
+    return ['waiting', 'expired', 'goesBack'].includes(this.state);
   }
 
   count(left) {
@@ -165,13 +165,16 @@ class Popup {
 
   async learn(record) {
     if (!this.open()) return;
-    if (record.status === '601002') this.paid();
-    else if (record.status === '601003') this.learnOrder(await call(`orders/${record.orderId}`), true);
+    if (record.status === '601001') return;
+    const order = record.orderStatus ? {status: record.orderStatus} : await call(`orders/${record.orderId}`);
+    if (this.open()) this.learnOrder(order, record.status);
   }
 
-  learnOrder(order, givenBack) {
+  // learnOrder shows how the order stands. A payment of this record may have bought nothing: then it goes back.
+  learnOrder(order, recordStatus) {
     if (['600002', '600005'].includes(order.status)) this.paid();
-    else if (order.status === '600004' || givenBack) this.enter('givenBack');
+    else if (order.status === '600004' || recordStatus === '601003') this.enter('givenBack');
+    else if (recordStatus === '601002') this.enter('goesBack');
     else if (order.status === '600003' && this.state === 'waiting') this.enter('expired');
   }
 
@@ -255,6 +258,10 @@ class Popup {
       buttons: [h('button', {type: 'button', class: 'primary', 'data-testid': 'go-learn', onclick: go}, t(course ? 'goLearn' : 'myMaterials')),
         h('button', {type: 'button', class: 'quiet', 'data-testid': 'pay-close', onclick: () => this.dialog.close()}, t('close'))],
     };
+  }
+
+  goesBackView() {
+    return {...this.givenBackView(), title: t('goesBack'), status: t('goesBackHint')};
   }
 
   givenBackView() {
