@@ -23,7 +23,7 @@ const (
 
 // gate bounds how many are at work at once, and how many wait for their turn and how long. Whoever does not fit is
 // refused at once. It is why the purchases that have begun get through when too many want to begin
-// (docs/performance.md, Overload).
+// (docs/overload.md).
 type gate struct {
 	places *semaphore.Weighted // first come, first served
 	line   int64               // how many may wait

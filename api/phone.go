@@ -48,17 +48,14 @@ func (s *Server) requestPay(c *fiber.Ctx) error {
 	return sendHTML(c, page)
 }
 
-// wakeWatch lets the order's workflow look for the payment that may now come. The watch of an order that is new has yet
-// to look for the first time, and needs no waking; half of that time is left for clocks that differ.
+// wakeWatch lets the order's workflow look for the payment that may now come.
 func (s *Server) wakeWatch(ctx context.Context, record models.PayRecord) {
 	order, err := s.store.Order(ctx, record.OrderID)
 	if err != nil {
 		s.log.WarnContext(ctx, "watch not told of an opened page", "orderId", record.OrderID, "payNo", record.PayNo, "error", err)
 		return
 	}
-	if s.now().Sub(order.CreateDate) >= s.firstLook/2 {
-		s.lookSoon(ctx, order)
-	}
+	s.lookSoon(ctx, order)
 }
 
 // refusePhone answers people with a page and programs with the usual error.

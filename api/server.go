@@ -45,8 +45,6 @@ type Config struct {
 	Events     *events.Hub // which pay records change; without it, no streams of events are served
 	// DemoToken makes tokens for the demo's log-in, at which nobody proves who he is. Nil, as in production: there is none.
 	DemoToken func(auth.User, time.Duration) (string, error)
-	// FirstLook is how old an order is when the watch looks at it for the first time. 0: not known.
-	FirstLook time.Duration
 	// CodesAtOnce is how many purchases are begun at once; 0: as many as suit this machine.
 	CodesAtOnce int
 	Metrics     prometheus.Registerer // nil: nobody is told
@@ -75,8 +73,6 @@ type Server struct {
 	streams *streams
 	refused *refusals // evidence of callbacks that are not to be believed
 
-	firstLook time.Duration
-
 	purchases *gate // whoever begins one: he chooses, or asks for a code
 	questions *gate // to Alipay, about a payment that a learner waits for
 	meter     meter
@@ -102,7 +98,7 @@ func New(cfg Config) *Server {
 	s := &Server{
 		store: cfg.Store, door: cmp.Or(cfg.Door, cfg.Store), temporal: cfg.Temporal, namespace: cfg.Namespace, taskQueue: cfg.TaskQueue, webUI: cfg.TemporalUI, alipay: cfg.Alipay, tokens: cfg.Tokens, demoToken: cfg.DemoToken,
 		now: cfg.Now, log: cfg.Logger, refused: newRefusals(cfg.Store.KeepNotify, cfg.Logger),
-		firstLook: cfg.FirstLook, events: cfg.Events, streams: newStreams(streamsAtMost, streamsEach),
+		events: cfg.Events, streams: newStreams(streamsAtMost, streamsEach),
 		purchases: newGate(cfg.CodesAtOnce, lineWithin), questions: newGate(cfg.CodesAtOnce, 0),
 	}
 	s.meter = newMeter(cfg.Metrics, s.purchases, s.questions)

@@ -626,7 +626,7 @@ func TestBooksOutOfReachAreNoFaultOfTheRequest(t *testing.T) {
 	nobody, err := models.Open(t.Context(), "postgres://x:y@127.0.0.1:1/z", 2)
 	require.Nil(t, nobody)
 	require.True(t, models.Unreachable(err), "%v", err)
-	for _, code := range []string{"57P01", "53100", "08006"} {
+	for _, code := range []string{"57P01", "53100", "08006", "40P01"} {
 		require.True(t, models.Unreachable(fmt.Errorf("settle: %w", &pgconn.PgError{Code: code})), code)
 	}
 	for _, code := range []string{"23505", "22P02", "42P01", ""} {

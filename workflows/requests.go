@@ -24,7 +24,7 @@ func (o *payOrder) answerRequests(ctx workflow.Context) error {
 // requestPayment makes a new attempt and returns its code. Older attempts that nobody opened are closed with it; older
 // ones that were opened are closed at Alipay first, and if one of them turns out to be paid there is no new one.
 func (o *payOrder) requestPayment(ctx workflow.Context, r models.PayRequest) (models.PayCode, error) {
-	o.begun = true
+	defer func() { o.begun = true }()
 	ctx, release := workflow.NewDisconnectedContext(ctx)
 	defer release()
 	if err := o.takePenWhileSomebodyWaits(ctx); err != nil {
@@ -78,7 +78,7 @@ func (o *payOrder) offer(ctx workflow.Context, code models.PayCode) error {
 
 // checkPayment asks Alipay about one attempt now. A payment that it finds goes the way of a callback.
 func (o *payOrder) checkPayment(ctx workflow.Context, payNo models.ID) (models.TradeStatus, error) {
-	o.begun = true
+	defer func() { o.begun = true }()
 	ctx, release := workflow.NewDisconnectedContext(ctx)
 	defer release()
 	var trade models.Trade

@@ -39,13 +39,9 @@ func (o *payOrder) show(ctx workflow.Context, status models.OrderStatus) error {
 // awaitFirstWord waits for the message that started this run. It is there already, unless it was an update that got
 // lost on the way.
 func (o *payOrder) awaitFirstWord(ctx workflow.Context) error {
-	spoken := func() bool { return o.begun || o.news.HasPending() }
-	if spoken() {
-		return nil // without a timer, which costs two events
-	}
 	ctx, cancel := workflow.WithCancel(ctx)
 	defer cancel()
-	_, err := workflow.AwaitWithTimeout(ctx, firstWord, spoken)
+	_, err := workflow.AwaitWithTimeout(ctx, firstWord, func() bool { return o.begun || o.news.HasPending() })
 	return err
 }
 

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -78,6 +79,8 @@ type crowd struct {
 	end  time.Time
 	gone chan struct{} // closed at the end: nobody comes back after it
 
+	learners sync.WaitGroup
+
 	mu       sync.Mutex
 	report   Overload
 	about    int
@@ -107,14 +110,29 @@ func (b *bench) overload(ctx context.Context) error {
 	defer c.shop.close()
 	c.report.Peak, c.report.Before, c.report.Normal = peak, before, milliseconds(normal)
 	c.report.While.Callback, err = b.callbacks(ctx, func() error { return b.storm(ctx, c, peak*b.Overload) })
-	if err != nil {
+	b.comeToRest(ctx, c)
+	c.learners.Wait()
+	if err := cmp.Or(err, ctx.Err()); err != nil {
 		return err
 	}
-	if err := b.readBooks(ctx, c.paid); err != nil {
-		return err
-	}
+	err = b.readBooks(ctx, c.paid)
 	b.report.Overload = c.sum()
-	return nil
+	return err
+}
+
+// Verdict is what is wrong with how the stack took it; nil where there was no overload.
+func (o *Overload) Verdict() error {
+	if o == nil {
+		return nil
+	}
+	var faults []error
+	if o.Failed > 0 {
+		faults = append(faults, fmt.Errorf("overload: %d learners were neither served nor told to come back later; the first: %s", o.Failed, o.Failure))
+	}
+	if o.WithoutAdvice > 0 {
+		faults = append(faults, fmt.Errorf("overload: %d refusals did not say when to come back", o.WithoutAdvice))
+	}
+	return errors.Join(faults...)
 }
 
 // normal is how long a purchase takes that has the stack to itself.
@@ -198,27 +216,23 @@ func (b *bench) openCrowd() *crowd {
 	}
 }
 
-// storm lets learners come at their rate until the time is over, looks when a purchase takes its normal time again, and
-// waits for those who were given a code: they pay.
+// storm lets learners come at their rate until the time is over. Those who were given a code go on: they pay.
 func (b *bench) storm(ctx context.Context, c *crowd, rate float64) error {
 	before := b.processorTime()
 	c.report.Offered, c.report.Seconds = rate, b.OverloadFor.Seconds()
 	began := time.Now()
 	c.end = began.Add(b.OverloadFor)
-	var learners sync.WaitGroup
 	for i := 0; ; i++ {
 		comes := began.Add(time.Duration(float64(i) / rate * float64(time.Second)))
 		if !comes.Before(c.end) || sleep(ctx, time.Until(comes)) != nil {
 			break
 		}
 		if c.enter() {
-			learners.Go(func() { defer c.leave(); c.buy(ctx, fmt.Sprint("storm-", i), i+1) })
+			c.learners.Go(func() { defer c.leave(); c.buy(ctx, fmt.Sprint("storm-", i), i+1) })
 		}
 	}
 	c.report.CPU = b.ownShare(before)
 	close(c.gone)
-	b.comeToRest(ctx, c)
-	learners.Wait()
 	return ctx.Err()
 }
 
@@ -256,6 +270,8 @@ func (c *crowd) buy(ctx context.Context, name string, number int) {
 		err = c.persist(ctx, func(ctx context.Context) error { asked = time.Now(); return c.shop.requestCode(ctx, &v) })
 	}
 	if err != nil {
+		c.mu.Lock()
+		defer c.mu.Unlock()
 		c.lost(err)
 		return
 	}
@@ -266,13 +282,15 @@ func (c *crowd) buy(ctx context.Context, name string, number int) {
 	if err = c.shop.openCashier(ctx, v.record.PayNo); err == nil {
 		err = c.shop.pay(ctx, v, false, &done)
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err == nil || errors.Is(err, errUnheard) {
+		c.paid = append(c.paid, done) // and is looked up, whether we heard of it or not
+	}
 	if err != nil {
 		c.lost(err)
 		return
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.paid = append(c.paid, done)
 	c.creation = append(c.creation, took)
 	if !done.heard.After(c.end) {
 		c.report.Enrolled++
@@ -324,8 +342,6 @@ func (c *crowd) comesBack(ctx context.Context, after time.Duration) bool {
 }
 
 func (c *crowd) lost(err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	if errors.Is(err, errGaveUp) {
 		c.report.GaveUp++
 		return

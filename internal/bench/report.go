@@ -27,7 +27,7 @@ type Report struct {
 	Growth     *Growth     `json:"growth,omitempty"`
 	Soak       *Soak       `json:"soak,omitempty"`
 	Overload   *Overload   `json:"overload,omitempty"`
-	// Refused is how often a learner was told to come back later (503 or 429), and did; the wait is in the code's time.
+	// Refused is how often a learner was told to come back later (503 or 429), and did.
 	Refused int64 `json:"refused"`
 	// LeftOut is what was not measured, and why.
 	LeftOut []string `json:"leftOut,omitempty"`

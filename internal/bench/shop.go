@@ -175,6 +175,8 @@ func (s *shop) purchase(ctx context.Context, name string, number int, watched bo
 	return v, done, err
 }
 
+var errUnheard = errors.New("paid, and no enrolment heard of")
+
 func (s *shop) pay(ctx context.Context, v visit, watched bool, done *passed) error {
 	var learner *page
 	if watched {
@@ -191,7 +193,7 @@ func (s *shop) pay(ctx context.Context, v visit, watched bool, done *passed) err
 	}
 	var err error
 	if done.heard, err = s.ear.await(ctx, heard); err != nil {
-		return fmt.Errorf("pay record %s: paid, and no enrolment heard of: %w", v.record.PayNo, err)
+		return fmt.Errorf("pay record %s: %w: %w", v.record.PayNo, errUnheard, err)
 	}
 	if learner != nil {
 		shown, err := learner.await(ctx)

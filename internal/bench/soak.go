@@ -279,6 +279,9 @@ func (s *Soak) Verdict() error {
 	if s.Failed > 0 {
 		faults = append(faults, fmt.Errorf("soak: %d visits failed; the first: %s", s.Failed, s.FirstFailure))
 	}
+	if s.Crowded > 0 {
+		faults = append(faults, fmt.Errorf("soak: %d visits were left out, because too many others were not over", s.Crowded))
+	}
 	for _, one := range s.Series {
 		if s.Judged && one.Ours && one.Verdict == Grows {
 			faults = append(faults, fmt.Errorf("soak: grows: %s, %s an hour", one.Name, one.show(one.PerHour)))

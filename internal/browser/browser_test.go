@@ -274,6 +274,8 @@ func payTooLate(v *visit) {
 	p.see("1-goes-back")
 	v.faults(v.t, `{}`)
 	p.state("givenBack")
+	p.press("pay-close")
+	require.NotContains(v.t, get[string](p, `document.body.innerText`), "订单已保留")
 }
 
 // An operator mends the cause and lets it be tried again, and the learner has the course.

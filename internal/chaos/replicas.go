@@ -41,7 +41,7 @@ func (r *run) addReplicas(ctx context.Context) error {
 	addresses := []string{strings.TrimPrefix(r.stack.APIURL(), "http://")}
 	for i := 1; i < r.options.Replicas; i++ {
 		api, worker := replicaNames("api", i+1)[i], replicaNames("worker", i+1)[i]
-		address, err := freeAddress(ctx)
+		address, err := devstack.FreeAddress()
 		if err != nil {
 			return err
 		}
@@ -93,14 +93,6 @@ func (r *run) stopReplicas(ctx context.Context) error {
 		faults = append(faults, service.Stop(ctx))
 	}
 	return errors.Join(faults...)
-}
-
-func freeAddress(ctx context.Context) (string, error) {
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return listener.Addr().String(), listener.Close()
 }
 
 // balancer stands before the API's replicas as a load balancer does: learners, phones and Alipay know its address alone.

@@ -80,7 +80,7 @@ func runBench(cmd *cobra.Command, flags benchFlags) error {
 	if report == nil || report.Comparison == nil && report.Soak == nil && report.Overload == nil {
 		return failure
 	}
-	return errors.Join(failure, printBench(cmd.OutOrStdout(), report, flags.json), report.Soak.Verdict()) // what was measured until then, too
+	return errors.Join(failure, printBench(cmd.OutOrStdout(), report, flags.json), report.Soak.Verdict(), report.Overload.Verdict()) // what was measured until then, too
 }
 
 func printBench(out io.Writer, report *bench.Report, asJSON bool) error {

@@ -27,18 +27,17 @@ func newReconcileCommand() *cobra.Command {
 		Long: `Find what every other way has missed, now. The worker does the same by itself: a sweep every ten minutes, and
 yesterday's bill at 10:00 in China.
 
-It exits with 1 if a person has to look at something.`,
+Exit code: 0 nothing is left for a person, 1 somebody has to look at what was found, 2 it could not be done or waited for.`,
 		Example: `  coursepay reconcile                      # sweep, then yesterday's bill
   coursepay reconcile --sweep
   coursepay reconcile --date 2026-11-22    # one bill`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			in.Bill = in.Date != "" || !in.Sweep
 			in.Sweep = in.Sweep || in.Date == ""
-			if err := checkBillDate(in.Date, time.Now()); err != nil {
-				return err
+			if err := errors.Join(cobra.NoArgs(cmd, args), checkBillDate(in.Date, time.Now())); err != nil {
+				return notChecked(err)
 			}
-			return withRuntime(cmd.ErrOrStderr(), func(r *runtime) error {
+			return notChecked(withRuntime(cmd.ErrOrStderr(), func(r *runtime) error {
 				ctx, cancel := context.WithTimeout(cmd.Context(), wait)
 				defer cancel()
 				c, err := r.temporal()
@@ -50,9 +49,10 @@ It exits with 1 if a person has to look at something.`,
 					return err
 				}
 				return printReconciled(cmd.OutOrStdout(), done, asJSON)
-			}, config.NeedTemporal)
+			}, config.NeedTemporal))
 		},
 	}
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return notChecked(err) })
 	cmd.Flags().StringVar(&in.Date, "date", "", "the day of the bill, such as 2026-11-22; not today's")
 	cmd.Flags().BoolVar(&in.Sweep, "sweep", false, "only sweep, or sweep as well if there is a date")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
@@ -101,7 +101,7 @@ func reconcile(ctx context.Context, c client.Client, in workflows.ReconcileInput
 	return done, err
 }
 
-var errFindings = errors.New("a person has to look at what was found")
+var errFindings = &exitError{exitFaults, errors.New("a person has to look at what was found")}
 
 func printReconciled(out io.Writer, done workflows.Reconciled, asJSON bool) error {
 	if asJSON {

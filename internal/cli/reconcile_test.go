@@ -27,7 +27,7 @@ func TestBillDateIsOver(t *testing.T) {
 func TestReconcileRefusesADateBeforeItConnects(t *testing.T) {
 	t.Parallel()
 	var out, errs bytes.Buffer
-	require.Equal(t, 1, Run(t.Context(), []string{"reconcile", "--date", "2999-01-01"}, &out, &errs))
+	require.Equal(t, 2, Run(t.Context(), []string{"reconcile", "--date", "2999-01-01"}, &out, &errs))
 	require.Contains(t, errs.String(), "not over")
 }
 
@@ -43,6 +43,7 @@ func TestReconcilePrintsWhatItFound(t *testing.T) {
 	}
 	var text, asJSON strings.Builder
 	require.ErrorIs(t, printReconciled(&text, done, false), errFindings)
+	require.Equal(t, 1, exitCode(notChecked(errFindings)), "not the code of what could not be done")
 	for _, part := range []string{"sweep: 1 payments found", "bill 2026-11-22: 7 rows", "unknown_trade", "4711", "bill 0.05", "books -", "and 1 more"} {
 		require.Contains(t, text.String(), part)
 	}

@@ -139,8 +139,6 @@ func (r *runtime) patiently(ctx context.Context, what string, try func() error) 
 	}
 }
 
-// temporal makes a client that connects when it is first used, so that a process starts while Temporal is down. TLS and
-// API keys come from the SDK's own environment variables.
 // temporalOptions is how we talk to Temporal: TLS and API keys come from the SDK's own variables. Nothing is compressed:
 // it costs both sides more processor than an order's few kilobytes cost a network.
 func temporalOptions(address, namespace string, logger *slog.Logger) (client.Options, error) {
@@ -154,6 +152,7 @@ func temporalOptions(address, namespace string, logger *slog.Logger) (client.Opt
 	return options, nil
 }
 
+// temporal makes a client that connects when it is first used, so that a process starts while Temporal is down.
 func (r *runtime) temporal() (client.Client, error) {
 	options, err := temporalOptions(r.cfg.TemporalAddress, r.cfg.TemporalNamespace, r.log)
 	if err != nil {

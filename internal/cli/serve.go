@@ -115,7 +115,7 @@ func runAPI(ctx context.Context, r *runtime) error {
 	}
 	r.log.InfoContext(ctx, "api listens", "address", listener.Addr().String())
 	return api.New(api.Config{
-		Store: c.store, Door: c.door, CodesAtOnce: r.cfg.CodesAtOnce, FirstLook: r.cfg.PollSchedule[0], Metrics: prometheus.DefaultRegisterer,
+		Store: c.store, Door: c.door, CodesAtOnce: r.cfg.CodesAtOnce, Metrics: prometheus.DefaultRegisterer,
 		Temporal: c.temporal, Namespace: r.cfg.TemporalNamespace, TaskQueue: workflows.TaskQueue,
 		TemporalUI: r.cfg.TemporalUIURL, Alipay: c.gateway, Tokens: tokens, DemoToken: demoToken(r.cfg), Events: changes, Now: time.Now, Logger: r.log,
 	}).Serve(ctx, listener)

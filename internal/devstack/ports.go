@@ -72,6 +72,13 @@ func freePorts(n int) ([]int, error) {
 	return ports, nil
 }
 
+// FreeAddress is one on the loopback interface that nobody listens on, and whose port no outgoing connection is given:
+// what is served there can be stopped and started again.
+func FreeAddress() (string, error) {
+	port, err := freePort()
+	return loopback(port), err
+}
+
 // freePort finds a port that nobody listens on, below the range that the kernel gives to outgoing connections: one of
 // those could otherwise take the port between this look and the service's start.
 func freePort() (int, error) {

@@ -541,7 +541,7 @@ func (s *shop) openLoggedDoor(log *slog.Logger) *alipay.Client {
 	s.t.Helper()
 	listener, gateway := s.doorParts(log)
 	s.api = "http://" + listener.Addr().String()
-	s.serveAPI(listener, gateway, options{poll: []time.Duration{time.Hour}}, log)
+	s.serveAPI(listener, gateway, options{}, log)
 	return gateway
 }
 

@@ -181,7 +181,7 @@ func (s *shop) serveAPI(listener net.Listener, gateway *alipay.Client, o options
 	s.metrics = prometheus.NewRegistry()
 	server := api.New(api.Config{
 		Store: s.store, Door: s.door, CodesAtOnce: o.codesAtOnce, Metrics: s.metrics, Temporal: s.engine, Namespace: s.namespace, TaskQueue: workflows.TaskQueue, Alipay: gateway,
-		Tokens: tokens, DemoToken: demoToken, Events: s.changes(log), FirstLook: o.poll[0], Now: time.Now, Logger: log,
+		Tokens: tokens, DemoToken: demoToken, Events: s.changes(log), Now: time.Now, Logger: log,
 	})
 	s.background(func(ctx context.Context) error { return server.Serve(ctx, listener) })
 }

@@ -93,8 +93,9 @@ type proxy struct {
 
 	mu    sync.Mutex
 	conns []net.Conn
-	down  bool // new connections are closed at once
-	mute  bool // what the broker says is lost
+	down  bool          // new connections are closed at once
+	mute  bool          // what the broker says is lost
+	deaf  chan struct{} // until it is closed, nothing is read from clients; nil: they are heard
 }
 
 // newProxy returns a proxy and the broker's URL through it.
@@ -125,7 +126,7 @@ func (p *proxy) accept() {
 			_ = client.Close()
 			continue
 		}
-		go pipe(server, client)
+		go pipe(server, hearing{p, client})
 		go pipe(client, muteable{p, server})
 	}
 }
@@ -190,6 +191,32 @@ func (m muteable) Read(b []byte) (int, error) {
 			return n, err
 		}
 	}
+}
+
+// setDeaf stops reading what clients say, until the test ends, as a broker does that is short of memory.
+func (p *proxy) setDeaf(t *testing.T) {
+	t.Helper()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.deaf = make(chan struct{})
+	t.Cleanup(func() { close(p.deaf) })
+}
+
+// hearing reads the clients' words while the proxy is not deaf.
+type hearing struct {
+	proxy *proxy
+	net.Conn
+}
+
+func (h hearing) Read(b []byte) (int, error) {
+	n, err := h.Conn.Read(b)
+	h.proxy.mu.Lock()
+	deaf := h.proxy.deaf
+	h.proxy.mu.Unlock()
+	if deaf != nil {
+		<-deaf
+	}
+	return n, err
 }
 
 // direct turns a URL through the proxy into one past it.

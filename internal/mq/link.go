@@ -85,6 +85,7 @@ type link struct {
 	channel *amqp.Channel
 	lost    chan struct{} // closed when the channel has gone, for whatever reason
 	settled chan struct{} // see sortReturns
+	writing chan struct{} // holds one while somebody writes
 	number  atomic.Int64
 	waiting sync.Map // publish number → *atomic.Bool, set when the broker returns the message
 }
@@ -97,7 +98,7 @@ func newLink(conn *amqp.Connection) (*link, error) {
 	if err := channel.Confirm(false); err != nil {
 		return nil, fmt.Errorf("mq: confirm mode: %w", err)
 	}
-	l := &link{conn: conn, channel: channel, lost: make(chan struct{}), settled: make(chan struct{})}
+	l := &link{conn: conn, channel: channel, lost: make(chan struct{}), settled: make(chan struct{}), writing: make(chan struct{}, 1)}
 	// Unbuffered on purpose: the library's reader hands a return over before it goes on to the acknowledgement.
 	go l.sortReturns(channel.NotifyReturn(make(chan amqp.Return)))
 	return l, nil
@@ -155,14 +156,21 @@ func (l *link) publish(ctx context.Context, exchange, key string, p amqp.Publish
 }
 
 // send writes in a goroutine of its own, since a broker that is short of memory stops reading and so blocks the writer
-// for longer than ctx allows.
+// for longer than ctx allows. One writes at a time, as the library has it anyway: behind a writer that is blocked, nobody
+// else leaves a goroutine behind.
 func (l *link) send(ctx context.Context, exchange, key string, p amqp.Publishing) (*amqp.DeferredConfirmation, error) {
 	type outcome struct {
 		confirm *amqp.DeferredConfirmation
 		err     error
 	}
+	select {
+	case l.writing <- struct{}{}:
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%w: %w", ErrUnconfirmed, ctx.Err())
+	}
 	done := make(chan outcome, 1)
 	go func() {
+		defer func() { <-l.writing }()
 		confirm, err := l.channel.PublishWithDeferredConfirm(exchange, key, true, false, p)
 		done <- outcome{confirm, err}
 	}()

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -119,6 +121,29 @@ func TestPublishBehindASilentBrokerEndsWithItsContext(t *testing.T) {
 	px.setMute(false)
 	px.cut()
 	eventually(t, "heard again", func() bool { return p.Publish(t.Context(), message(3)) == nil })
+}
+
+// Red: each try behind a broker that stops reading left a goroutine until the connection broke.
+func TestPublishBehindADeafBrokerLeavesOneWriterBehind(t *testing.T) {
+	t.Parallel()
+	px, url := newProxy(t, devtest.AMQP(t))
+	p := publisher(t, url)
+	publish(t, p, message(1))
+	px.setDeaf(t)
+	large := message(2)
+	large.Body = make([]byte, 8<<20) // more than sockets hold
+	for range 30 {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		require.ErrorIs(t, p.Publish(ctx, large), ErrUnconfirmed)
+		cancel()
+	}
+	require.Less(t, writers(), 10, "other tests write, too")
+}
+
+// writers counts the goroutines of the process that write a message, or wait to.
+func writers() int {
+	stacks := make([]byte, 4<<20)
+	return strings.Count(string(stacks[:runtime.Stack(stacks, true)]), "mq.(*link).send.func")
 }
 
 // The broker took the message, its confirm got lost: the same message again, rather than an error or a silence.

@@ -64,7 +64,7 @@ class Popup {
     this.stream?.close();
     document.removeEventListener('visibilitychange', this.seen);
     sessionStorage.removeItem(remembered);
-    if (this.open()) toast(t('keptHint'));
+    if (['waiting', 'expired'].includes(this.state)) toast(t('keptHint'));
     onclose?.(this.state === 'paid');
     this.state = 'closed';
   }
@@ -100,6 +100,7 @@ class Popup {
   take(record) {
     if (this.state === 'closed') return;
     this.record = record;
+    this.told = record.status;
     this.tries++;
     this.warned = false;
     this.expires = when(record.expireDate).getTime();
@@ -165,16 +166,17 @@ class Popup {
 
   async learn(record) {
     if (!this.open()) return;
+    this.told = record.status;
     if (record.status === '601001') return;
     const order = record.orderStatus ? {status: record.orderStatus} : await call(`orders/${record.orderId}`);
-    if (this.open()) this.learnOrder(order, record.status);
+    if (this.open()) this.learnOrder(order);
   }
 
   // learnOrder shows how the order stands. A payment of this record may have bought nothing: then it goes back.
-  learnOrder(order, recordStatus) {
+  learnOrder(order) {
     if (['600002', '600005'].includes(order.status)) this.paid();
-    else if (order.status === '600004' || recordStatus === '601003') this.enter('givenBack');
-    else if (recordStatus === '601002') this.enter('goesBack');
+    else if (this.told === '601002') this.enter('goesBack');
+    else if (order.status === '600004' || this.told === '601003') this.enter('givenBack');
     else if (order.status === '600003' && this.state === 'waiting') this.enter('expired');
   }
 
@@ -200,7 +202,7 @@ class Popup {
 
   // enter shows a state.
   enter(state, text) {
-    if (this.state === 'closed') return;
+    if (this.state === 'closed' || (this.state === state && state === 'goesBack')) return;
     const hadFocus = this.dialog.contains(document.activeElement);
     this.state = state;
     this.body.dataset.state = state;

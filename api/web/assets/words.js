@@ -61,7 +61,7 @@ const words = {
   paidCourse: ['课程已开通', 'The course is yours'],
   paidMaterial: ['资料已可下载', 'The material is yours'],
   goesBack: ['付款正在退回', 'Your payment is on its way back'],
-  goesBackHint: ['付款时订单已经关闭，款项正在原路退回', 'The order was closed when you paid; the money goes back to you'],
+  goesBackHint: ['这笔付款没有用上，款项正在原路退回', 'This payment bought nothing; the money goes back the way it came'],
   givenBack: ['这笔付款已退回', 'This payment has been given back'],
   scanHint: ['打开支付宝「扫一扫」', 'Scan with Alipay'],
   keptHint: ['订单已保留，可以在「我的订单」继续支付', 'Your order is kept: pay for it any time in My orders'],
