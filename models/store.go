@@ -75,9 +75,11 @@ func Unreachable(err error) bool {
 	var network net.Error
 	var fault *pgconn.PgError
 	switch {
+	case errors.As(err, &refused): // whatever Postgres said: it was not about the request
+		return true
 	case errors.As(err, &fault):
 		return slices.Contains([]string{"08", "40", "53", "57"}, fault.Code[:min(2, len(fault.Code))]) // connection, rolled back, resources, operator
-	case errors.As(err, &refused), errors.As(err, &network), errors.Is(err, driver.ErrBadConn), errors.Is(err, io.ErrUnexpectedEOF),
+	case errors.As(err, &network), errors.Is(err, driver.ErrBadConn), errors.Is(err, io.ErrUnexpectedEOF),
 		errors.Is(err, errNoID),
 		pgconn.SafeToRetry(err): // nothing was sent: in a transaction, when its connection has gone before
 		return true

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"net/url"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -633,6 +634,12 @@ func TestBooksOutOfReachAreNoFaultOfTheRequest(t *testing.T) {
 		require.False(t, models.Unreachable(&pgconn.PgError{Code: code}), code)
 	}
 	require.False(t, models.Unreachable(models.Refuse(models.CodeInvalid, "x")))
+	// Red: a Postgres that says why it takes nobody in (here: no such database) taken for one that refuses the request.
+	elsewhere, err := url.Parse(devtest.Database(t, nil))
+	require.NoError(t, err)
+	elsewhere.Path = "/nowhere"
+	_, err = models.Open(t.Context(), elsewhere.String(), 1)
+	require.True(t, models.Unreachable(err), "%v", err)
 }
 
 // Red: the end of a transaction whose connection is gone taken for a fault of ours.
