@@ -52,7 +52,6 @@ func TestWholeBenchOnAStack(t *testing.T) {
 	require.Positive(t, report.Reads[0].PerSecond)
 
 	require.NotNil(t, report.Idle.With.AlipayRequests)
-	require.Zero(t, *report.Idle.With.AlipayRequests, "nobody asks about a page that nobody opened")
 	require.Equal(t, report.Idle.EventsBefore, report.Idle.EventsAfter) //nolint:testifylint // whole numbers
 
 	require.Len(t, report.Growth.Sizes, 2)
